@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-MATCHED = 0  # gt_index >= 0: the index of the matched ground truth
 BACKGROUND = -1
 IGNORED = -2
 
@@ -115,7 +114,9 @@ class Batch(_Movable):
     sizes: int64 ``[B, 2]`` (height, width) of each picture's content inside the padding.
     scales: float32 ``[B, 2]`` (x, y): pixels of `images` per pixel of the original file.
     original_sizes: int64 ``[B, 2]`` (height, width) of the files. image_ids: int64 ``[B]``, the ids of the
-    annotation index.
+    annotation index. originals: the targets as annotated, in pixels of the files, at evaluation; else None.
+    areas: float32 ``[G]`` per image, the annotated object areas that go with `originals` (COCO counts the
+    mask, not the box). skipped: how many pictures this batch lost because they could not be read.
     """
 
     images: Tensor
@@ -124,6 +125,9 @@ class Batch(_Movable):
     scales: Tensor
     original_sizes: Tensor
     image_ids: Tensor
+    originals: list[Targets] | None = None
+    areas: list[Tensor] | None = None
+    skipped: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
