@@ -79,14 +79,10 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         ) from None
     except UnidentifiedImageError:
         kind = "empty file" if os.path.getsize(path) == 0 else "file"
-        raise UserError(
-            f"{path}: this {kind} is not a picture of a known type ({', '.join(_FORMATS)})."
-        ) from None
+        raise UserError(f"{path}: this {kind} is not a picture of a known type ({', '.join(_FORMATS)}).") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:
         # Pillow's decoders raise all of these on damaged files.
-        raise UserError(
-            f"{path}: cannot decode this picture, it is damaged or cut short ({error})."
-        ) from error
+        raise UserError(f"{path}: cannot decode this picture, it is damaged or cut short ({error}).") from error
 
 
 def _orientation(image: Image.Image) -> int:

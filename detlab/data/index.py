@@ -23,14 +23,15 @@ from detlab.structures import Targets
 _FORMAT = 1  # of the saved file
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AnnotationIndex:
     """N images and their M boxes of C classes from S sources.
 
     Images: paths unicode ``[N]``; widths, heights int32 ``[N]`` pixels; ids int64 ``[N]``; sources int16
     ``[N]``, positions in source_names. Boxes of image i are the rows ``offsets[i]:offsets[i + 1]`` (offsets
-    int64 ``[N + 1]``) of: boxes float32 ``[M, 4]`` xyxy pixels, right and bottom exclusive; labels int32 ``[M]``
-    from 0; ignore bool ``[M]`` (crowd / difficult); areas float32 ``[M]`` (COCO's `area`, else width × height).
+    int64 ``[N + 1]``) of: boxes float32 ``[M, 4]`` xyxy pixels, right and bottom exclusive; labels int32
+    ``[M]`` from 0; ignore bool ``[M]`` (crowd / difficult); areas float32 ``[M]`` (COCO's `area`, else width ×
+    height).
     annotated bool ``[S, C]``: the classes each source's annotators looked for.
     class_ids int64 ``[C]``: the category ids of the annotation file, 1…C where it has none.
 
@@ -73,9 +74,9 @@ class AnnotationIndex:
     ) -> AnnotationIndex:
         """Columns from per-image and per-box values; ``box_images [M]`` is each box's image row.
 
-        The boxes may come in any order: they are grouped by image, keeping their order within it. Left out: ignore = none, areas = w · h,
-        ids = 0…N−1, one source that annotated every class. Raises ValueError for unequal lengths, labels or
-        sources out of range, repeated class names or image rows that do not exist.
+        The boxes may come in any order: they are grouped by image, keeping their order within it. Left out:
+        ignore = none, areas = w · h, ids = 0…N−1, one source that annotated every class. Raises ValueError for
+        unequal lengths, labels or sources out of range, repeated class names or image rows that do not exist.
         """
         classes, source_names = tuple(classes), tuple(source_names)
         path_column = np.ascontiguousarray(paths, dtype=np.str_).reshape(-1)
@@ -108,9 +109,7 @@ class AnnotationIndex:
         _check_range("box_images", owner, n)
         _check_range("sources", images["sources"], len(source_names))
         shape = (len(source_names), len(classes))
-        looked_for = (
-            np.ones(shape, np.bool_) if annotated is None else np.array(annotated, np.bool_).reshape(shape)
-        )
+        looked_for = np.ones(shape, np.bool_) if annotated is None else np.array(annotated, np.bool_).reshape(shape)
         category_ids = np.arange(1, len(classes) + 1) if class_ids is None else _column(class_ids, np.int64)
         if len(category_ids) != len(classes):
             raise ValueError(f"Expected {len(classes)} class_ids, got {len(category_ids)}.")
@@ -185,9 +184,7 @@ class AnnotationIndex:
     def select_boxes(self, keep: NDArray[np.bool_]) -> AnnotationIndex:
         """The boxes where ``keep [M]`` is true; every image stays, also one left without boxes."""
         if keep.dtype != np.bool_ or keep.shape != (len(self.boxes),):
-            raise ValueError(
-                f"Expected a bool mask of {len(self.boxes)} boxes, got {keep.dtype} {keep.shape}."
-            )
+            raise ValueError(f"Expected a bool mask of {len(self.boxes)} boxes, got {keep.dtype} {keep.shape}.")
         kept = np.concatenate([[0], np.cumsum(keep)])
         return replace(self, offsets=kept[self.offsets].astype(np.int64), **self._box_columns(keep))
 
@@ -234,6 +231,9 @@ class AnnotationIndex:
             raise UserError(f"{path}: no such annotation index.") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
             raise UserError(f"{path}: not an annotation index saved by this version of detlab.") from error
+
+    def __repr__(self) -> str:
+        return f"<AnnotationIndex: {self.describe()}>"
 
     def describe(self) -> str:
         """One line: images, boxes, classes."""
