@@ -1,0 +1,1 @@
+"""How good detections are: `DetectionMetrics` (COCO and VOC average precision)."""

@@ -1,0 +1,194 @@
+"""Average precision over a data set as a torchmetrics metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics import Metric
+
+from detlab.metrics.coco_ap import AREAS, IOU_THRESHOLDS, RECALL_THRESHOLDS, CocoCurves, coco_curves
+from detlab.metrics.columns import Found, Truth
+from detlab.metrics.voc_ap import Points, voc_ap
+from detlab.structures import Detections, Targets
+
+_STATES = {
+    "image_ids": torch.empty(0, dtype=torch.int64),
+    "found_counts": torch.empty(0, dtype=torch.int64),
+    "found_boxes": torch.empty(0, 4),
+    "found_scores": torch.empty(0),
+    "found_labels": torch.empty(0, dtype=torch.int64),
+    "truth_counts": torch.empty(0, dtype=torch.int64),
+    "truth_boxes": torch.empty(0, 4),
+    "truth_labels": torch.empty(0, dtype=torch.int64),
+    "truth_ignore": torch.empty(0, dtype=torch.uint8),
+    "truth_areas": torch.empty(0),
+}
+
+
+class DetectionMetrics(Metric):
+    """COCO's average precision and VOC's, over everything seen since the last `reset`.
+
+    `compute` returns, as plain floats: ``AP`` (mean over IoU 0.50:0.05:0.95), ``AP50 AP60 AP70 AP75 AP80
+    AP90``, ``APs APm APl`` (areas below 32², between, above 96² square pixels), ``AR100``, ``mAP_voc`` (IoU
+    0.5), and ``AP/<class>``, ``AP50/<class>`` for each class. What has no ground truth is nan and left out of
+    every mean.
+
+    torchmetrics gives state, synchronisation and reset, faster_coco_eval the matching, as in torchmetrics' own
+    `MeanAveragePrecision(backend="faster_coco_eval")`. That class is not used because it keeps small tensors
+    per image, each gathered by itself under DDP; runs the whole evaluation once more for values per class; and
+    keeps the precision array from which AP60 … AP90 come behind an extended summary that also copies every
+    IoU. Here the states are ten columns and all values are means over slices of one precision array.
+
+    Detections of a class that an image's annotators did not look for (`Targets.annotated`) are left out:
+    nobody knows whether they are right.
+
+    classes: the names, in the order of the labels. voc_points: "area" (VOC 2010 on) or "11" (VOC 2007).
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    is_differentiable = False
+
+    def __init__(self, classes: Sequence[str], voc_points: Points = "area", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classes = tuple(str(name) for name in classes)
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"Expected class names, all different, got {self.classes}.")
+        if voc_points not in ("area", "11"):
+            raise ValueError(f"Expected voc_points 'area' or '11', got {voc_points!r}.")
+        self.voc_points: Points = voc_points
+        self._curves: CocoCurves | None = None
+        for name in _STATES:
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(
+        self,
+        detections: list[Detections],
+        targets: list[Targets],
+        areas: list[Tensor] | None = None,
+        image_ids: Tensor | None = None,
+    ) -> None:
+        """Add images: detections and ground truth in the pixels of the original files.
+
+        areas: float ``[G]`` per image, the objects' annotated areas (COCO: of the mask); None: of the boxes.
+        image_ids: int64 ``[B]``; an image that comes twice (a distributed sampler fills up its last round
+        with repetitions) then counts once, and equal scores are ordered the same on any number of processes.
+        """
+        if len(detections) != len(targets) or (areas is not None and len(areas) != len(targets)):
+            raise ValueError(
+                f"Expected detections, targets and areas of the same images, got {len(detections)}, "
+                f"{len(targets)} and {'None' if areas is None else len(areas)}."
+            )
+        if image_ids is not None and len(image_ids) != len(targets):
+            raise ValueError(f"Expected an id for each of {len(targets)} images, got {len(image_ids)}.")
+        if not targets:
+            return
+        if areas is None:
+            areas = [(t.boxes[:, 2:] - t.boxes[:, :2]).prod(1) for t in targets]
+        kept_found = [t.annotated[d.labels] for d, t in zip(detections, targets)]
+        kept_truth = [t.annotated[t.labels] for t in targets]
+        ids = torch.full((len(targets),), -1) if image_ids is None else image_ids
+        self._append("image_ids", [ids])
+        self._append("found_counts", [keep.sum()[None] for keep in kept_found])
+        self._append("found_boxes", [d.boxes[keep] for d, keep in zip(detections, kept_found)])
+        self._append("found_scores", [d.scores[keep] for d, keep in zip(detections, kept_found)])
+        self._append("found_labels", [d.labels[keep] for d, keep in zip(detections, kept_found)])
+        self._append("truth_counts", [keep.sum()[None] for keep in kept_truth])
+        self._append("truth_boxes", [t.boxes[keep] for t, keep in zip(targets, kept_truth)])
+        self._append("truth_labels", [t.labels[keep] for t, keep in zip(targets, kept_truth)])
+        self._append("truth_ignore", [t.ignore[keep] for t, keep in zip(targets, kept_truth)])
+        self._append("truth_areas", [area[keep] for area, keep in zip(areas, kept_truth)])
+
+    def compute(self) -> dict[str, float]:
+        """All values by name; see the class."""
+        found, truth = self._columns()
+        for what, label in (("a detection", found.label), ("a target", truth.label)):
+            if len(label) and not (label.min() >= 0 and label.max() < len(self.classes)):
+                raise ValueError(
+                    f"Expected labels in 0..{len(self.classes) - 1}, got {label.min()}..{label.max()} in {what}."
+                )
+        self._curves = curves = coco_curves(found, truth, len(self.classes))
+        precision = curves.precision
+        values = {"AP": _mean(precision[..., 0])}
+        for iou in (50, 60, 70, 75, 80, 90):
+            values[f"AP{iou}"] = _mean(precision[_row(iou / 100), ..., 0])
+        for position, area in enumerate(AREAS[1:], 1):
+            values[f"AP{area[0]}"] = _mean(precision[..., position])
+        values["AR100"] = _mean(curves.recall[..., 0])
+        values["mAP_voc"] = _mean(voc_ap(found, truth, len(self.classes), points=self.voc_points))
+        for k, name in enumerate(self.classes):
+            values[f"AP/{name}"] = _mean(precision[:, :, k, 0])
+            values[f"AP50/{name}"] = _mean(precision[0, :, k, 0])
+        return values
+
+    def pr_curves(self, iou: float = 0.5) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """class → (recall ``[101]``, precision ``[101]``) of classes with ground truth; iou: 0.5, 0.55, …, 0.95.
+
+        Computes if `compute` has not run since the last `update`; under DDP call it on every process.
+        """
+        self.compute()
+        assert self._curves is not None
+        precision = self._curves.precision[_row(iou), :, :, 0]
+        return {
+            name: (RECALL_THRESHOLDS.copy(), precision[:, k].copy())
+            for k, name in enumerate(self.classes)
+            if not np.isnan(precision[:, k]).any()
+        }
+
+    def _append(self, name: str, parts: list[Tensor]) -> None:
+        like = _STATES[name]
+        whole = torch.cat([part.detach() for part in parts])
+        getattr(self, name).append(whole.to(self.device, like.dtype).reshape(-1, *like.shape[1:]))
+
+    def _sync_dist(self, dist_sync_fn: Callable | None = None, process_group: Any | None = None) -> None:
+        """A process that saw no image must gather empty columns of the right type, or the others wait for ever."""
+        for name, like in _STATES.items():
+            if not getattr(self, name):
+                setattr(self, name, [like.to(self.device)])
+        arguments = {} if dist_sync_fn is None else {"dist_sync_fn": dist_sync_fn}
+        super()._sync_dist(process_group=process_group, **arguments)
+
+    def _columns(self) -> tuple[Found, Truth]:
+        """The states as columns, images numbered in the order of their ids, repeated images left out."""
+        state = {}
+        for name, like in _STATES.items():
+            value = getattr(self, name)
+            parts = [like, *value] if isinstance(value, list) else [value]
+            state[name] = torch.cat([part.cpu() for part in parts]).numpy()
+        ids = state["image_ids"]
+        order = np.argsort(ids, kind="stable")
+        number = np.empty_like(ids)
+        number[order] = np.arange(len(ids))
+        repeated = np.zeros(len(ids), dtype=bool)
+        repeated[order[1:]] = (ids[order[1:]] == ids[order[:-1]]) & (ids[order[1:]] >= 0)
+        found_image = np.repeat(np.arange(len(ids)), state["found_counts"])
+        truth_image = np.repeat(np.arange(len(ids)), state["truth_counts"])
+        found = Found(
+            number[found_image],
+            state["found_labels"],
+            state["found_boxes"].astype(np.float64),
+            state["found_scores"].astype(np.float64),
+        ).rows(~repeated[found_image])
+        truth = Truth(
+            number[truth_image],
+            state["truth_labels"],
+            state["truth_boxes"].astype(np.float64),
+            state["truth_ignore"].astype(bool),
+            state["truth_areas"].astype(np.float64),
+        ).rows(~repeated[truth_image])
+        in_order = found.rows(np.argsort(found.image, kind="stable"))
+        return in_order, truth.rows(np.argsort(truth.image, kind="stable"))
+
+
+def _row(iou: float) -> int:
+    return int(np.argmin(np.abs(IOU_THRESHOLDS - iou)))
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
