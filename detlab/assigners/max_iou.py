@@ -1,0 +1,72 @@
+"""Assignment by IoU thresholds (Ren et al. 2015, Sec. 3.1.2; Lin et al. 2017, Sec. 4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from detlab.assigners.overlap import image_chunks, overlaps_crowd, pad_targets, pairwise_iou
+from detlab.structures import BACKGROUND, IGNORED, Anchors, Assignment, Predictions, Targets
+
+
+class MaxIoU:
+    """Each anchor goes to the ground truth it overlaps most (at equal IoU the first), if that is enough.
+
+    IoU ≥ `positive`: matched. IoU < `negative`: background. Between: ignored.
+    `low_quality`: the anchors with a ground truth's highest IoU (all of them at a tie, if above 0) are matched
+    whatever the thresholds say, still to the ground truth *they* overlap most, as in Faster R-CNN's and
+    RetinaNet's common implementations.
+    Ground truths flagged `ignore` are never matched; an anchor that is not positive and has at least `ignore_ioa`
+    of its own area inside one is ignored.
+
+    Raises ValueError for thresholds outside 0 ≤ negative ≤ positive ≤ 1 or `ignore_ioa` outside (0, 1].
+    """
+
+    def __init__(
+        self,
+        positive: float = 0.5,
+        negative: float = 0.4,
+        low_quality: bool = True,
+        ignore_ioa: float = 0.5,
+    ) -> None:
+        if not 0 <= negative <= positive <= 1:
+            raise ValueError(f"Expected 0 <= negative <= positive <= 1, got negative={negative}, positive={positive}.")
+        if not 0 < ignore_ioa <= 1:
+            raise ValueError(f"Expected ignore_ioa in (0, 1], got {ignore_ioa}.")
+        self.positive = positive
+        self.negative = negative
+        self.low_quality = low_quality
+        self.ignore_ioa = ignore_ioa
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        anchors: Anchors,
+        targets: list[Targets],
+        predictions: Predictions | None = None,  # noqa: ARG002
+    ) -> Assignment:
+        """``anchors [A]`` and B images' targets → gt_index int64 ``[B, A]``."""
+        boxes = anchors.boxes.float()
+        padded = pad_targets(targets)
+        index = torch.full((len(targets), len(boxes)), BACKGROUND, device=boxes.device)
+        if len(boxes) == 0:
+            return Assignment(index)
+        for images in image_chunks(padded, len(boxes)):
+            iou = pairwise_iou(padded.boxes[images], boxes)  # [b, G, A]
+            index[images] = self._match(iou, padded.matchable[images])
+        crowd = overlaps_crowd(padded, boxes, self.ignore_ioa)
+        return Assignment(index.masked_fill_(crowd & (index < 0), IGNORED))
+
+    def _match(self, iou: Tensor, matchable: Tensor) -> Tensor:
+        """``iou [b, G, A]`` (overwritten), ``matchable [b, G]`` → ``[b, A]``."""
+        iou.masked_fill_(~matchable[..., None], -1.0)
+        best, winner = iou.max(1)  # at a tie the first
+        matched = best >= self.positive
+        if self.low_quality:
+            highest = iou.amax(2, keepdim=True)
+            highest.masked_fill_(highest <= 0, torch.inf)  # touches no anchor at all
+            matched |= (iou == highest).any(1)
+        # At positive=0 an image without ground truths must stay background.
+        matched &= best >= 0
+        undecided = torch.where(best >= self.negative, IGNORED, BACKGROUND)
+        return torch.where(matched, winner, undecided.masked_fill_(best < 0, BACKGROUND))

@@ -1,0 +1,141 @@
+"""Focal loss and cross-entropy, one sigmoid per class.
+
+Focal loss: Lin et al. 2017, Eq. 5 (https://arxiv.org/abs/1708.02002). Cross-entropy is focal loss with γ = 0 and
+no α, and both share one code path.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+# Elements worked on together: on a CPU the temporaries of a chunk stay in the cache, on CUDA memory stays bounded.
+_CHUNK = {"cpu": 2**16}
+_CHUNK_ELSEWHERE = 2**25
+
+
+def focal_elementwise(logits: Tensor, targets: Tensor, alpha: float | None = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal loss of every element: ``logits [...]``, ``targets [...]`` in [0, 1] (broadcast) → ``[...]``, float32.
+
+    Soft targets interpolate linearly between the two sides, t · FL(1) + (1 − t) · FL(0).
+    """
+    logits = _at_least_float32(logits)
+    targets = targets.to(logits.dtype)
+    p = logits.sigmoid()
+    positive_side = (1 - p).pow(gamma) * F.softplus(-logits)
+    negative_side = p.pow(gamma) * F.softplus(logits)
+    on, off = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+    return on * targets * positive_side + off * (1 - targets) * negative_side
+
+
+def cross_entropy_elementwise(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy of every element: ``logits [...]``, ``targets [...]`` in [0, 1] → ``[...]``, float32."""
+    logits = _at_least_float32(logits)
+    return F.softplus(logits) - logits * targets.to(logits.dtype)
+
+
+class Focal(nn.Module):
+    """Weighted sum of focal losses over anchors and classes.
+
+    Raises ValueError for alpha outside [0, 1] (None: no class balance) or a negative gamma.
+    """
+
+    def __init__(self, alpha: float | None = 0.25, gamma: float = 2.0) -> None:
+        super().__init__()
+        if alpha is not None and not 0 <= alpha <= 1:
+            raise ValueError(f"Expected alpha in [0, 1] or None, got {alpha}.")
+        if gamma < 0:
+            raise ValueError(f"Expected gamma of at least 0, got {gamma}.")
+        self.alpha = alpha
+        self.gamma = gamma
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, class_weights: Tensor, class_targets: Tensor | None = None
+    ) -> Tensor:
+        """``logits [B, A, C]``, ``labels [B, A]`` (−1: none), ``class_weights`` broadcastable to the logits.
+
+        ``class_targets [B, A, C]`` replace the labels where given. Returns the unnormalised sum, float32.
+        """
+        if class_targets is not None:
+            return (focal_elementwise(logits, class_targets, self.alpha, self.gamma) * class_weights).sum()
+        return _FocalSum.apply(logits, labels, class_weights, self.alpha, self.gamma)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}, gamma={self.gamma}"
+
+
+class CrossEntropy(Focal):
+    """Weighted sum of binary cross-entropies over anchors and classes."""
+
+    def __init__(self) -> None:
+        super().__init__(alpha=None, gamma=0.0)
+
+
+class _FocalSum(torch.autograd.Function):
+    """The sum and its analytic gradient in one pass, without one-hot targets.
+
+    Every element is taken as background, then the few (anchor, own class) elements are corrected. Autograd would
+    keep half a dozen tensors of ``[B, A, C]`` alive; this keeps one, the gradient (in float32: times the loss scale
+    it may be representable in float16 when it is not without).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, class_weights: Tensor, alpha: float | None, gamma: float
+    ) -> Tensor:
+        on, off = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+        flat = logits.reshape(-1, logits.shape[-1])
+        dtype = _at_least_float32(flat[:0]).dtype
+        width = class_weights.shape[-1]
+        weights = class_weights.to(dtype).expand(*logits.shape[:-1], width).reshape(-1, width)
+        slopes = torch.empty_like(flat, dtype=dtype) if ctx.needs_input_grad[0] else None
+        total = torch.zeros((), dtype=dtype, device=flat.device)
+        step = max(1, _CHUNK.get(flat.device.type, _CHUNK_ELSEWHERE) // max(1, flat.shape[1]))
+        for start in range(0, len(flat), step):
+            rows = slice(start, start + step)
+            value, slope = background_loss(flat[rows].to(dtype), gamma)
+            total += value.mul_(weights[rows]).sum() * off
+            if slopes is not None:
+                torch.mul(slope, weights[rows] * off, out=slopes[rows])
+
+        row = (labels.reshape(-1) >= 0).nonzero()[:, 0]
+        column = labels.reshape(-1)[row]
+        own = flat[row, column].to(dtype)
+        weight = weights[row, column if width > 1 else torch.zeros_like(column)]
+        off_value, _ = background_loss(own, gamma)
+        on_value, on_slope = background_loss(-own, gamma)
+        total += (weight * (on * on_value - off * off_value)).sum()
+        if slopes is not None:
+            slopes[row, column] = -on * weight * on_slope
+            ctx.save_for_backward(slopes.view(logits.shape))
+            ctx.dtype = logits.dtype
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        (slopes,) = ctx.saved_tensors
+        return (slopes * grad_output).to(ctx.dtype), None, None, None, None
+
+
+def background_loss(logits: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """Focal loss (without α) of elements whose target is 0, and its derivative.
+
+    L = −p^γ · log(1 − p), dL/dx = p^γ · (γ (1 − p) · (−log(1 − p)) + p), p = sigmoid(x), −log(1 − p) = softplus(x).
+    The loss for target 1 is L(−x), its derivative −L'(−x).
+    """
+    p = logits.sigmoid()
+    value = F.softplus(logits)
+    if gamma == 0:
+        return value, p
+    slope = torch.addcmul(p, (1 - p).mul_(gamma), value)
+    modulation = p.square_() if gamma == 2 else p.pow_(gamma)
+    return value.mul_(modulation), slope.mul_(modulation)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

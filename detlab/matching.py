@@ -1,0 +1,82 @@
+"""From an assignment to what the losses see: one weight per (anchor, class), one row per positive."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+from torch.nn.utils.rnn import pad_sequence
+
+from detlab.structures import IGNORED, Anchors, Assignment, Matched, Predictions, Targets
+
+
+def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, predictions: Predictions) -> Matched:
+    """Bring anchors, targets and predictions of B images together.
+
+    Weights of the classification loss: an ignored anchor has none; background counts 1 for the classes its
+    image's annotators looked for and 0 for the others; a positive anchor counts its box's weight for those classes,
+    and for every class to which the box itself gives probability (its label, or its soft `probs`), looked for or
+    not. Boxes without `probs` in a batch where others have them get their label as a one-hot row.
+
+    Raises ValueError when an image's `annotated` does not have one entry per class of the logits.
+    """
+    batch, anchor_count, num_classes = predictions.logits.shape
+    for t in targets:
+        if len(t.annotated) != num_classes:
+            raise ValueError(f"Expected `annotated` for {num_classes} classes, got {len(t.annotated)}.")
+    gt_index = assignment.gt_index
+    labels, weights, boxes = (_pad([getattr(t, name) for t in targets]) for name in ("labels", "weights", "boxes"))
+    annotated = torch.stack([t.annotated for t in targets])  # [B, C]
+    per_image = labels.shape[1]
+
+    positive = (gt_index >= 0).flatten().nonzero()[:, 0]
+    partly_annotated = not bool(annotated.all())  # the host has just waited for `nonzero` anyway
+    image = positive.div(max(anchor_count, 1), rounding_mode="floor")
+    source = image * per_image + gt_index.flatten()[positive]  # [P] into the flattened (B, G)
+    box_weights = weights.flatten()[source]
+    positive_labels = labels.flatten()[source]
+
+    anchor_labels = labels.new_full((batch * anchor_count,), -1)
+    anchor_labels[positive] = positive_labels
+    class_weights = (gt_index != IGNORED).to(weights.dtype)
+    class_weights.view(-1)[positive] = box_weights
+    class_weights = class_weights[..., None]  # [B, A, 1]
+
+    class_targets = None
+    soft = any(t.probs is not None for t in targets)
+    if soft or partly_annotated:
+        rows = _pad([_class_rows(t, num_classes) for t in targets]).flatten(0, 1)[source]  # [P, C]
+        if soft:
+            class_targets = rows.new_zeros(batch * anchor_count, num_classes)
+            class_targets[positive] = rows
+            class_targets = class_targets.view(batch, anchor_count, num_classes)
+        if partly_annotated:
+            class_weights = class_weights * annotated[:, None]  # [B, A, C]
+            class_weights.view(-1, num_classes)[positive] = box_weights[:, None] * (annotated[image] | (rows > 0))
+
+    quality = predictions.quality
+    return Matched(
+        logits=predictions.logits,
+        labels=anchor_labels.view(batch, anchor_count),
+        class_weights=class_weights,
+        class_targets=class_targets,
+        positive=positive,
+        boxes=predictions.boxes.flatten(0, 1)[positive],
+        deltas=predictions.deltas.flatten(0, 1)[positive],
+        anchor_boxes=anchors.boxes[positive - image * anchor_count],
+        target_boxes=boxes.flatten(0, 1)[source],
+        quality=None if quality is None else quality.flatten()[positive],
+        box_weights=box_weights,
+    )
+
+
+def _pad(fields: list[Tensor]) -> Tensor:
+    """B tensors ``[G, …]`` → ``[B, max G, …]``."""
+    return pad_sequence(fields, batch_first=True)
+
+
+def _class_rows(targets: Targets, num_classes: int) -> Tensor:
+    """Class probabilities ``[G, C]``: the soft ones, or the labels as one-hot rows."""
+    if targets.probs is not None:
+        return targets.probs.float()
+    return one_hot(targets.labels, num_classes).float()
