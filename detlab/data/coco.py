@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detlab.data.coco_json import CocoFile, decode
+from detlab.data.coco_json import CocoFile, decode, decode_categories
 from detlab.data.image import image_size
 from detlab.data.index import AnnotationIndex
 from detlab.data.problems import ABSENT, OnError, Problem, Split
@@ -55,9 +56,9 @@ class CocoSource:
             raise UserError(f"{self.root}: no such folder; set data.root to the folder with COCO's annotations.")
         wanted = self.splits[split]
         file = self._annotations(wanted)
-        if self.classes is None:
+        if self.classes is None and wanted != self.splits["train"]:
             first = self._annotations(self.splits["train"])
-            self.classes = class_names(first if first.is_file() else file)
+            self.classes = class_names(first) if first.is_file() else None
         folders = [self.root / wanted, self.root / "images" / wanted]
         images = next((folder for folder in folders if folder.is_dir()), folders[0])
         return read_coco(images, file, classes=self.classes, name=self.name)
@@ -68,7 +69,7 @@ class CocoSource:
 
 def class_names(annotations: str | os.PathLike[str]) -> tuple[str, ...]:
     """The distinct category names of an instances file in order of their ids."""
-    categories = sorted(decode(Path(annotations)).categories, key=attrgetter("id"))
+    categories = sorted(decode_categories(Path(annotations)), key=attrgetter("id"))
     return tuple(dict.fromkeys(category.name for category in categories))
 
 
@@ -89,7 +90,7 @@ def read_coco(
     path = Path(annotations)
     content = decode(path)
     reading = _Reading(path, content, classes)
-    rows = reading.read_images(Path(images))
+    rows = reading.read_images(images)
     boxes, labels, owners, ignore, areas = reading.read_boxes()
     index = AnnotationIndex.build(
         reading.classes,
@@ -111,7 +112,7 @@ class _Reading:
     def __init__(self, path: Path, content: CocoFile, classes: Sequence[str] | None) -> None:
         self.path = path
         self.content = content
-        self.problems = list(content.problems)
+        self.problems: list[Problem] = []
         categories = []
         names: set[str] = set()
         ids: set[int] = set()
@@ -141,7 +142,7 @@ class _Reading:
         severity = "warning" if warn else "error"
         self.problems.append(Problem(kind, severity, str(self.path), record, message, row, box))  # type: ignore[arg-type]
 
-    def read_images(self, folder: Path) -> dict[str, Any]:
+    def read_images(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
         """The image columns for `AnnotationIndex.build`; sets `image_ids` sorted and `image_rows` to match."""
         prefix = os.path.join(folder, "")
         seen: set[int] = set()
@@ -167,6 +168,9 @@ class _Reading:
         self.image_rows = np.argsort(column, kind="stable")
         self.image_ids = column[self.image_rows]
         self.lost_ids = np.array(sorted(seen.difference(ids)), np.int64)
+        for problem, image_id in self.content.problems:
+            row = -1 if image_id is None else int(_look_up(self.image_ids, self.image_rows, np.array([image_id]))[0])
+            self.problems.append(problem if row < 0 else replace(problem, image=row, box=ABSENT))
         return {"paths": paths, "widths": widths, "heights": heights, "ids": column}
 
     def read_boxes(self) -> tuple[NDArray[Any], ...]:
@@ -181,11 +185,11 @@ class _Reading:
         labels_of = np.array([self.label_of.get(self.names[int(i)], -1) for i in known], np.int64)
         labels = _look_up(known, labels_of, category_ids)
         for at in np.flatnonzero((rows < 0) | (labels < 0)):
-            self._explain(int(at), int(rows[at]), int(labels[at]))
+            self._explain(int(at), int(rows[at]))
         xywh = np.fromiter(chain.from_iterable(map(attrgetter("bbox"), found)), np.float64, 4 * count).reshape(-1, 4)
-        boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1).astype(np.float32)
-        areas = _gather(found, "area", np.float64).astype(np.float32)
         with np.errstate(invalid="ignore", over="ignore"):
+            boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1).astype(np.float32)
+            areas = _gather(found, "area", np.float64).astype(np.float32)
             sides = boxes[:, 2:] - boxes[:, :2]
             areas = np.where(np.isnan(areas), sides[:, 0] * sides[:, 1], areas)
         ignore = _gather(found, "iscrowd", np.int64) != 0
@@ -200,7 +204,7 @@ class _Reading:
             message = f"{len(repeated)} annotation ids are used more than once; all their boxes are kept."
             self.problem("duplicate annotation id", f"annotation {repeated[0]}", message, warn=True)
 
-    def _explain(self, at: int, row: int, label: int) -> None:
+    def _explain(self, at: int, row: int) -> None:
         annotation = self.content.annotations[at]
         record = f"annotation {annotation.id}" if annotation.id >= 0 else f"annotations[{at}]"
         if row < 0:

@@ -6,36 +6,41 @@ import json
 import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from detlab.data.problems import Problem
 from detlab.errors import UserError
 
+_Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Side = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
 # gc=False: none of these can be part of a cycle, and the collector would walk a million of them.
 
 
 class CocoImage(msgspec.Struct, gc=False):
-    id: int
+    """width and height are None or 0 where the file has none."""
+
+    id: _Int
     file_name: str
-    width: int | None = None
-    height: int | None = None
+    width: _Side | None = None
+    height: _Side | None = None
 
 
 class CocoAnnotation(msgspec.Struct, gc=False):
     """bbox: xywh pixels. id is −1 and area NaN where the file has none."""
 
-    image_id: int
-    category_id: int
+    image_id: _Int
+    category_id: _Int
     bbox: tuple[float, float, float, float]
-    id: int = -1
+    id: _Int = -1
     area: float = float("nan")
-    iscrowd: int = 0
+    iscrowd: _Int = 0
 
 
 class CocoCategory(msgspec.Struct, gc=False):
-    id: int
+    id: _Int
     name: str
 
 
@@ -45,14 +50,19 @@ class _Instances(msgspec.Struct, gc=False):
     categories: list[CocoCategory]
 
 
+class _Categories(msgspec.Struct, gc=False):
+    categories: list[CocoCategory]
+
+
 @dataclass
 class CocoFile:
-    """The records of an instances file that could be decoded, and the problems of those that could not."""
+    """The records of an instances file that could be decoded, and the problems of those that could not, each
+    with the id of the image it speaks of, where it does."""
 
     images: list[CocoImage] = field(default_factory=list)
     annotations: list[CocoAnnotation] = field(default_factory=list)
     categories: list[CocoCategory] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[tuple[Problem, int | None]] = field(default_factory=list)
 
 
 def decode(path: Path) -> CocoFile:
@@ -65,7 +75,7 @@ def decode(path: Path) -> CocoFile:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             # Mapped, so that half a gigabyte of text is never held in memory of our own.
             try:
-                found = msgspec.json.decode(content, type=_Instances)  # type: ignore[arg-type]
+                found = msgspec.json.decode(content, type=_Instances)
                 return CocoFile(found.images, found.annotations, found.categories)
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
                 return _patiently(path, content[:])
@@ -77,6 +87,14 @@ def decode(path: Path) -> CocoFile:
         if isinstance(error, UserError) or path.stat().st_size:
             raise
         raise UserError(f"{path}: the annotation file is empty.") from None
+
+
+def decode_categories(path: Path) -> list[CocoCategory]:
+    """The categories alone, in the order of the file; raises as `decode` does."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Categories).categories
+    except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return decode(path).categories
 
 
 def _patiently(path: Path, content: bytes) -> CocoFile:
@@ -102,12 +120,16 @@ def _patiently(path: Path, content: bytes) -> CocoFile:
                 getattr(result, key).append(_convert(record, kind))
             except msgspec.ValidationError as error:
                 where = _name_of(key, number, record)
-                result.problems.append(Problem("malformed record", "error", str(path), where, f"{error}."))
+                problem = Problem("malformed record", "error", str(path), where, f"{error}.")
+                owner = record.get("image_id") if isinstance(record, dict) else None
+                result.problems.append((problem, owner if isinstance(owner, int) else None))
     return result
 
 
 def _convert(record: Any, kind: type[Any]) -> Any:
-    # strict=False also takes numbers written as strings, or 640.0 for 640.
+    # Also takes null for a field left out, numbers written as strings, and 640.0 for 640.
+    if isinstance(record, dict):
+        record = {key: value for key, value in record.items() if value is not None}
     return msgspec.convert(record, kind, strict=False)
 
 
