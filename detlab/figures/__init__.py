@@ -1,0 +1,21 @@
+"""Pictures: pure functions from arrays to uint8 images or matplotlib figures (imported only when drawing)."""
+
+from detlab.figures.boxes import draw_boxes
+from detlab.figures.compare import ground_truth_beside_predictions
+from detlab.figures.curves import loss_curves, metric_curves, pr_curves
+from detlab.figures.histograms import boxes_per_image, class_histogram, size_histogram
+from detlab.figures.output import png_bytes, save_png, svg_text
+
+__all__ = [
+    "boxes_per_image",
+    "class_histogram",
+    "draw_boxes",
+    "ground_truth_beside_predictions",
+    "loss_curves",
+    "metric_curves",
+    "png_bytes",
+    "pr_curves",
+    "save_png",
+    "size_histogram",
+    "svg_text",
+]

@@ -1,0 +1,90 @@
+"""Ground truth beside predictions: one picture twice, with a legend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detlab.figures.boxes import draw_boxes, sans
+from detlab.figures.style import FAINT, INK, colour
+from detlab.structures import Detections, Targets
+
+PANEL = 560  # pixels of the longer side of each panel; smaller pictures are enlarged so that tags can be read
+
+
+def ground_truth_beside_predictions(
+    image: NDArray[np.uint8],
+    targets: Targets,
+    detections: Detections,
+    classes: Sequence[str],
+    *,
+    score_threshold: float = 0.3,
+    title: str = "",
+) -> NDArray[np.uint8]:
+    """``image [H, W, 3]`` with its targets at the left, its detections above the threshold at the right.
+
+    Boxes are in pixels of `image`; the result is ``[H', W', 3]``. Above each panel stands how many boxes it
+    shows, below both the colours of the classes that occur.
+    """
+    from PIL import Image, ImageDraw
+
+    shown = detections.scores >= score_threshold
+    scale = PANEL / max(image.shape[:2])
+    resized = Image.fromarray(np.ascontiguousarray(image)).resize(
+        (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))),
+        Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC,
+    )
+    picture = np.asarray(resized)
+    panels = (
+        draw_boxes(
+            picture,
+            targets.boxes.cpu() * scale,
+            targets.labels.cpu(),
+            None,
+            classes,
+            ignore=targets.ignore.cpu(),
+        ),
+        draw_boxes(
+            picture,
+            detections.boxes[shown].detach().cpu().float() * scale,
+            detections.labels[shown].cpu(),
+            detections.scores[shown].detach().cpu().float(),
+            classes,
+        ),
+    )
+    ignored = int(targets.ignore.sum())
+    objects = len(targets) - ignored
+    left = f"Ground truth: {objects} object{'' if objects == 1 else 's'}"
+    left += f", {ignored} ignored" if ignored else ""
+    right = f"Predictions: {int(shown.sum())} with score ≥ {score_threshold:.2f}"
+    present = sorted({*targets.labels.tolist(), *detections.labels[shown].tolist()})
+    height, width = picture.shape[:2]
+    gap, head = 16, 58 if title else 34
+    full = max(2 * width + 3 * gap, 620)
+    legend, foot = _legend_rows([classes[k] for k in present], full - 2 * gap)
+    canvas = Image.new("RGB", (full, head + height + foot + gap), "white")
+    draw = ImageDraw.Draw(canvas)
+    if title:
+        draw.text((gap, 18), title, fill=INK, font=sans(15, bold=True), anchor="lm")
+    for panel, words, x in zip(panels, (left, right), (gap, full // 2 + gap // 2)):
+        draw.text((x, head - 14), words, fill=INK, font=sans(14), anchor="lm")
+        canvas.paste(Image.fromarray(panel), (x, head))
+    for (x, y, name), k in zip(legend, present):
+        top = head + height + 12 + y
+        draw.rounded_rectangle((gap + x, top, gap + x + 14, top + 14), 3, fill=colour(k), outline=FAINT)
+        draw.text((gap + x + 21, top + 7), name, fill=INK, font=sans(13), anchor="lm")
+    return np.asarray(canvas).copy()
+
+
+def _legend_rows(names: Sequence[str], width: int) -> tuple[list[tuple[int, int, str]], int]:
+    """Where each name goes, (x, y, name), wrapped at `width` pixels; and the height they take."""
+    placed, x, y = [], 0, 0
+    for name in names:
+        wide = 21 + int(sans(13).getlength(name)) + 18
+        if x and x + wide > width:
+            x, y = 0, y + 22
+        placed.append((x, y, name))
+        x += wide
+    return placed, (y + 34 if names else 0)
