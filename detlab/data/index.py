@@ -194,13 +194,8 @@ class AnnotationIndex:
         The same seed gives the same parts, order within a part stays, and of two or more images each part
         gets at least one.
         """
-        if not 0 < fraction < 1:
-            raise ValueError(f"Expected a fraction between 0 and 1, got {fraction}.")
-        n = len(self)
-        size = min(max(round(fraction * n), 1), n - 1) if n > 1 else n
-        first = np.zeros(n, np.bool_)
-        first[np.random.default_rng(seed).permutation(n)[:size]] = True
-        return self.select(first), self.select(~first)
+        first, second = split_rows(len(self), fraction, seed)
+        return self.select(first), self.select(second)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all columns to one ``.npz`` file, which appears only when complete."""
@@ -246,6 +241,15 @@ class AnnotationIndex:
 
     def _box_columns(self, at: NDArray[Any]) -> dict[str, Any]:
         return {name: getattr(self, name)[at] for name in ("boxes", "labels", "ignore", "areas")}
+
+
+def split_rows(count: int, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows, of 0…count−1 and in order, that `AnnotationIndex.split` puts into its first and second part."""
+    if not 0 < fraction < 1:
+        raise ValueError(f"Expected a fraction between 0 and 1, got {fraction}.")
+    size = min(max(round(fraction * count), 1), count - 1) if count > 1 else count
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[:size]), np.sort(order[size:])
 
 
 def _column(values: ArrayLike, dtype: type[np.generic]) -> NDArray[Any]:
