@@ -1,0 +1,221 @@
+"""A data source as Lightning's loaders."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import cv2
+import torch
+from lightning import LightningDataModule
+from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from torch.utils.data import DataLoader, Sampler
+
+from detlab.data.check import clean, find_problems
+from detlab.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DetectionDataset, Transform, collate
+from detlab.data.index import AnnotationIndex
+from detlab.data.problems import OnError, Problem, Split
+from detlab.data.samplers import InfiniteSampler
+from detlab.errors import UserError
+from detlab.structures import Batch
+
+_SPLITS: dict[str | None, tuple[Split, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": (),
+    None: ("train", "val", "test"),
+}
+# Reading so many headers takes seconds; more, and training would begin minutes late.
+_MAX_HEADERS = 20_000
+
+
+class Source(Protocol):
+    """Where annotations come from: VOC, COCO, YOLO txt, scenes or one's own."""
+
+    name: str
+    on_error: OnError
+
+    def load(self, split: Split) -> tuple[AnnotationIndex, list[Problem]]: ...
+
+
+class DetectionDataModule(LightningDataModule):
+    """Train, val and test loaders of one source.
+
+    `setup` reads each split once, looks for problems and treats them as ``source.on_error`` says: "raise" raises
+    UserError; else `skipped_counts[split]` tells how many of each kind were left out.
+
+    The train loader is endless: batch k is a pure function of (seed, k), however many workers there are, so
+    training goes on bit for bit from `start_batch` (or from the batch that the trainer has come to, if that is
+    further). val and test come in order, each picture once, shared out over the processes.
+
+    batch_size, eval_batch_size: pictures per process. num_workers: processes that load, per training process;
+    ``"auto"``: one per processor, at most 8, none where cached pictures leave them little to do. cache_images:
+    keep train's and val's decoded pictures in memory. mean, std: of RGB grey levels 0…255.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        train_transform: Transform,
+        eval_transform: Transform,
+        batch_size: int = 16,
+        eval_batch_size: int = 16,
+        num_workers: int | Literal["auto"] = "auto",
+        cache_images: bool = False,
+        seed: int = 0,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+            if size < 1:
+                raise ValueError(f"Expected a {name} of at least 1, got {size}.")
+        if isinstance(num_workers, int) and num_workers < 0:
+            raise ValueError(f"Expected num_workers of 0 or more, or 'auto', got {num_workers}.")
+        self.source, self.train_transform, self.eval_transform = source, train_transform, eval_transform
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.num_workers, self.cache_images = num_workers, cache_images
+        self.seed, self.mean, self.std = seed, mean, std
+        self.start_batch = 0
+        self.indexes: dict[Split, AnnotationIndex] = {}
+        self.skipped_counts: dict[Split, dict[str, int]] = {}
+        self._datasets: dict[Split, DetectionDataset] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the splits that `stage` needs and that are not there yet. Raises UserError for bad data."""
+        for split in _SPLITS[stage]:
+            if split not in self.indexes:
+                self._load(split)
+
+    def index(self, split: Split) -> AnnotationIndex:
+        """The cleaned annotations of a split, loaded on first use."""
+        if split not in self.indexes:
+            self._load(split)
+        return self.indexes[split]
+
+    @property
+    def train_index(self) -> AnnotationIndex:
+        return self.index("train")
+
+    @property
+    def val_index(self) -> AnnotationIndex:
+        return self.index("val")
+
+    @property
+    def test_index(self) -> AnnotationIndex:
+        return self.index("test")
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of their labels; those of the first split that was loaded."""
+        if not self.indexes:
+            raise RuntimeError("Call setup() before asking for classes.")
+        return list(next(iter(self.indexes.values())).classes)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many training batches, rounded up, show every picture once."""
+        return math.ceil(len(self.train_index) / (self.batch_size * self._ranks()[1]))
+
+    def dataset(self, split: Split) -> DetectionDataset:
+        """The pictures of a split: train through the training transform, val and test for evaluation."""
+        if split not in self._datasets:
+            training = split == "train"
+            self._datasets[split] = DetectionDataset(
+                self.index(split),
+                self.train_transform if training else self.eval_transform,
+                self.mean,
+                self.std,
+                on_error=self.source.on_error,
+                cache=self.cache_images and split != "test",  # test is read once
+                seed=self.seed,
+                evaluation=not training,
+            )
+        return self._datasets[split]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        rank, ranks = self._ranks()
+        length = len(self.train_index)
+        sampler = InfiniteSampler(length, self.batch_size, self.seed, rank, ranks, self._next_batch)
+        return self._loader("train", self.batch_size, sampler)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("val", self.eval_batch_size, self._in_order("val"))
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("test", self.eval_batch_size, self._in_order("test"))
+
+    def _load(self, split: Split) -> None:
+        index, problems = self.source.load(split)
+        headers = len(index) <= _MAX_HEADERS
+        problems = problems + find_problems(index, read_images="header" if headers else "none")
+        index, counts = clean(index, problems, self.source.on_error)
+        if not len(index):
+            raise UserError(f"{self.source.name}: the {split} split has no pictures; check its paths and split names.")
+        for other, known in self.indexes.items():
+            if known.classes != index.classes:
+                raise UserError(
+                    f"{self.source.name}: {split} has the classes {', '.join(index.classes)}, but {other} has "
+                    f"{', '.join(known.classes)}; give both the same list in the same order."
+                )
+        self.indexes[split], self.skipped_counts[split] = index, counts
+
+    def _loader(self, split: Split, batch_size: int, sampler: Sampler[Any] | None) -> DataLoader[Batch]:
+        dataset, workers = self.dataset(split), self._workers()
+        return DataLoader(
+            dataset,  # type: ignore[arg-type]  # a DataLoader's type is its dataset's, not its batches'
+            batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
+            persistent_workers=workers > 0,
+            worker_init_fn=init_worker,
+            # Of its own: else each iteration draws from torch's global state, and a resumed run would differ.
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+    def _in_order(self, split: Split) -> Sampler[int] | None:
+        rank, ranks = self._ranks()
+        if ranks == 1:
+            return None
+        return UnrepeatedDistributedSampler(self.dataset(split), num_replicas=ranks, rank=rank, shuffle=False)
+
+    def _next_batch(self) -> int:
+        # The first training batch that the trainer has not been given, also after it has loaded a checkpoint.
+        seen = 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        return max(self.start_batch, seen)
+
+    def _ranks(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _workers(self) -> int:
+        if isinstance(self.num_workers, int):
+            return self.num_workers
+        processes = 1 if self.trainer is None else max(self.trainer.num_devices, 1)
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        share = max(processors // processes, 1)
+        return 0 if self.cache_images and share <= 2 else min(share, 8)
+
+
+def init_worker(worker: int) -> None:  # noqa: ARG001
+    """One thread per worker, and none of the signal handlers that a fork takes over from the training process.
+
+    Ctrl-C and a scheduler's signals reach every process of the job: it is for the training process to react to
+    them, with its workers still alive. SIGTERM stays, a loader ends its workers with it.
+    """
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)

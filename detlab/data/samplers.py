@@ -1,0 +1,69 @@
+"""Which pictures a training batch is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.utils.data.distributed import DistributedSampler
+
+
+class InfiniteSampler(DistributedSampler[tuple[int, int]]):
+    """An endless stream of shuffled passes over `length` pictures, as pairs (position in the stream, index).
+
+    Position p belongs to pass ``p // length``, whose order depends on (seed, pass) only. Batch k of all
+    processes covers the positions ``k · world_size · batch_size`` onwards, of which process `rank` takes every
+    ``world_size``-th. So batch k is a pure function of (seed, k): training resumes at any batch, and the
+    position seeds the augmentation. Each pass holds every picture once; a batch may straddle two passes.
+
+    start_batch: the batch that the next iteration begins with, or a function that tells it then.
+
+    A DistributedSampler by type, so that Lightning leaves it in its place; without a length, as it has no end.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        start_batch: int | Callable[[], int] = 0,
+    ) -> None:
+        if length < 1 or batch_size < 1:
+            raise ValueError(f"Expected at least one picture and a batch size of 1, got {length} and {batch_size}.")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"Expected a rank in 0..{world_size - 1}, got {rank}.")
+        super().__init__(range(length), num_replicas=world_size, rank=rank, shuffle=True, seed=seed)  # type: ignore[arg-type]
+        self.length, self.batch_size = length, batch_size
+        self.start_batch = start_batch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        start = self.start_batch() if callable(self.start_batch) else self.start_batch
+        position = start * self.batch_size * self.num_replicas + self.rank
+        turn, order = -1, torch.empty(0)
+        while True:
+            if position // self.length != turn:
+                turn = position // self.length
+                order = self._order(turn)
+            yield position, int(order[position % self.length])
+            position += self.num_replicas
+
+    def __len__(self) -> int:
+        raise TypeError("An endless sampler has no length.")
+
+    def _order(self, turn: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(mixed_seed(self.seed, turn))
+        return torch.randperm(self.length, generator=generator)
+
+
+def mixed_seed(seed: int, number: int) -> int:
+    """One well-mixed seed in 0…2⁶³−1 from two numbers, the same on every machine (SplitMix64's finaliser)."""
+    mask = (1 << 64) - 1
+    value = (seed * 0x9E3779B97F4A7C15 + number + 1) & mask
+    for _ in range(2):
+        value = (value + 0x9E3779B97F4A7C15) & mask
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & mask
+        value ^= value >> 31
+    return value >> 1
