@@ -54,7 +54,7 @@ class BoxCoder:
         return deltas * deltas.new_tensor(self.weights)
 
     def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
-        """Offsets ``[..., 4]`` from ``anchors [..., 4]`` (broadcast over leading axes) → boxes ``[..., 4]``, float32."""
+        """Offsets ``[..., 4]`` from ``anchors [..., 4]`` (broadcast over leading axes) → boxes, float32."""
         deltas = deltas.float() / deltas.new_tensor(self.weights, dtype=torch.float32)
         center_a, size_a = (anchors[..., :2] + anchors[..., 2:]) / 2, anchors[..., 2:] - anchors[..., :2]
         center = center_a + deltas[..., :2] * size_a

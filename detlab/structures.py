@@ -101,7 +101,9 @@ class Targets(_Movable):
             labels,
             torch.ones(count, device=device) if weights is None else weights.float(),
             torch.zeros(count, dtype=torch.bool, device=device) if ignore is None else ignore.bool(),
-            torch.ones(num_classes, dtype=torch.bool, device=device) if annotated is None else annotated.bool(),
+            torch.ones(num_classes, dtype=torch.bool, device=device)
+            if annotated is None
+            else annotated.bool(),
             probs,
         )
 

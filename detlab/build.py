@@ -1,0 +1,170 @@
+"""From a config to the objects it names; what train, eval and predict share."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import DataLoader
+
+from detlab.callbacks.checkpoints import load_checkpoint
+from detlab.data.datamodule import DetectionDataModule, init_worker
+from detlab.data.dataset import DetectionDataset, collate
+from detlab.data.index import AnnotationIndex
+from detlab.data.transforms import Pipeline
+from detlab.errors import UserError
+from detlab.lit import LitDetector
+from detlab.runs import RunFolder
+from detlab.structures import Batch
+
+
+def build_datamodule(cfg: DictConfig) -> DetectionDataModule:
+    """The source, its transforms and its loaders; nothing is read yet."""
+    resize = instantiate(cfg.resize, _convert_="all")
+    return instantiate(
+        cfg.loader,
+        source=build_source(cfg.data),
+        train_transform=Pipeline(instantiate(cfg.augment, _convert_="all"), resize),
+        eval_transform=Pipeline([], resize),
+        seed=cfg.get("seed", 0),
+        _convert_="all",
+    )
+
+
+def evaluation_loader(data: DetectionDataModule, index: AnnotationIndex) -> DataLoader[Batch]:
+    """The pictures of any index in order, through the evaluation transform of `data`."""
+    dataset = DetectionDataset(
+        index, data.eval_transform, data.mean, data.std, on_error=data.source.on_error, evaluation=True
+    )
+    workers = 0 if len(index) <= 64 else min(os.cpu_count() or 1, 8)
+    return DataLoader(
+        dataset,  # type: ignore[arg-type]  # a DataLoader's type is its dataset's, not its batches'
+        data.eval_batch_size,
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=init_worker,
+    )
+
+
+def build_source(data: DictConfig) -> Any:
+    """The data source under `data`; its constructor's ValueError becomes a UserError naming the group."""
+    try:
+        return instantiate(data, _convert_="all")
+    except Exception as error:
+        raise as_user_error(error, "data") from error
+
+
+def build_detector(cfg: DictConfig, num_classes: int) -> torch.nn.Module:
+    return instantiate(cfg.detector, num_classes=num_classes, _convert_="all")
+
+
+def build_module(cfg: DictConfig, classes: list[str], *, training: bool, total_batch: int = 1) -> LitDetector:
+    """The LightningModule of a config for these classes; without its schedule when it is not for training."""
+    module = LitDetector(
+        detector=build_detector(cfg, len(classes)),
+        assigner=instantiate(cfg.assigner, _convert_="all"),
+        criterion=instantiate(cfg.loss, _convert_="all"),
+        postprocess=instantiate(cfg.postprocess, _convert_="all"),
+        classes=classes,
+        schedule=instantiate(cfg.schedule, _convert_="all") if training else None,
+        total_batch=total_batch,
+    )
+    if cfg.get("compile"):
+        module.detector.compile()
+    return module
+
+
+def rehearse(cfg: DictConfig) -> None:
+    """Build every part once, without memory and without data, so that a value out of range or a combination
+    that cannot be shows itself before any data is read."""
+    offline = OmegaConf.merge(cfg, {"backbone": {"weights": None}}) if "weights" in cfg.backbone else cfg
+    assert isinstance(offline, DictConfig)
+    for group in ("resize", "augment", "assigner", "loss", "postprocess", "schedule"):
+        try:
+            instantiate(cfg[group], _convert_="all")
+        except Exception as error:
+            raise as_user_error(error, group) from error
+    try:
+        with torch.device("meta"):
+            build_detector(offline, 1)
+    except Exception as error:
+        raise as_user_error(error, "detector") from error
+    refuse_combinations(cfg)
+
+
+def refuse_combinations(cfg: DictConfig) -> None:
+    """Raise UserError for parts that do not fit each other."""
+    quality = cfg.detector.head.get("quality", "none")
+    if (cfg.loss.get("quality") is None) != (quality == "none"):
+        raise UserError(
+            f"detector.head.quality={quality} and loss.quality={'set' if cfg.loss.get('quality') else 'null'} do not "
+            "fit: a quality branch needs a quality loss and the other way round (method=atss sets both)."
+        )
+    precision = str(cfg.trainer.get("precision", "32-true")) if "trainer" in cfg else "32-true"
+    if precision.endswith("-true") and not precision.startswith(("32", "64")):
+        raise UserError(
+            f"trainer.precision={precision} would cast ground-truth coordinates to 16 bits; "
+            f"take {precision.replace('-true', '-mixed')}."
+        )
+
+
+def as_user_error(error: Exception, group: str) -> UserError:
+    """The innermost ValueError behind a failed construction, named by config group; other errors pass."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return cause
+        if isinstance(cause, ValueError | TypeError) and type(cause).__module__ == "builtins":
+            return UserError(f"{group}: {cause}")
+        cause = cause.__cause__ or cause.__context__
+    raise error
+
+
+def find_checkpoint(ckpt_path: str) -> Path:
+    """A run folder's `last.ckpt`, or the file itself."""
+    path = Path(ckpt_path)
+    if path.is_dir():
+        folder = RunFolder(path)
+        if folder.last.is_file():
+            return folder.last
+        if folder.best.is_file():
+            return folder.best
+        raise UserError(f"{path} holds no checkpoints/last.ckpt: give a run folder or a .ckpt file of detlab train.")
+    return path
+
+
+def load_run(ckpt_path: str) -> tuple[DictConfig, list[str], dict[str, Any], Path]:
+    """A checkpoint's config, classes and weights, and the folder of its run (else the file's own)."""
+    path = find_checkpoint(ckpt_path)
+    checkpoint = load_checkpoint(path)
+    info = checkpoint["detlab"]
+    home = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    config = OmegaConf.create(info["config"])
+    assert isinstance(config, DictConfig)
+    return config, list(info["classes"]), checkpoint["state_dict"], home
+
+
+def load_weights(module: LitDetector, state: dict[str, Any], path: str) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} does not fit the detector of its config ({str(error).splitlines()[1].strip()[:120]}): "
+            "it was made by another version of the code; train it again."
+        ) from None
+
+
+def command_line() -> str:
+    """The command as typed, for the record."""
+    program = Path(sys.argv[0]).name
+    if sys.argv[0].startswith("detlab "):
+        return " ".join([sys.argv[0], *map(shlex.quote, sys.argv[1:])])
+    if program.endswith(".py"):
+        program = f"python -m detlab.{program.removesuffix('.py')}"
+    return " ".join([program, *map(shlex.quote, sys.argv[1:])])

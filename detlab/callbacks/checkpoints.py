@@ -1,0 +1,75 @@
+"""`checkpoints/last.ckpt` to go on from and `checkpoints/best.ckpt` to use."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from detlab.errors import UserError
+from detlab.runs import write_atomic
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints appear by write-then-rename and load with ``weights_only=True``."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomic(Path(path), buffer.getvalue())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:  # noqa: ARG002
+        return load_checkpoint(path)
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a detlab checkpoint on the CPU. Raises UserError for a missing, broken or foreign file."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path}: give a run folder or a .ckpt file made by detlab train.")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a file that is not its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path} is not a readable checkpoint ({reason[:120]}): give a .ckpt file made by detlab train."
+        ) from None
+    if not isinstance(loaded, dict) or "state_dict" not in loaded or "detlab" not in loaded:
+        raise UserError(f"{path} is not a checkpoint of detlab: give a .ckpt file made by detlab train.")
+    return loaded
+
+
+class RunInfo(Callback):
+    """Puts what a checkpoint needs to stand alone (config, classes) into it, as plain values."""
+
+    def __init__(self, config: dict[str, Any], classes: list[str]) -> None:
+        self.info = {"config": config, "classes": classes}
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        checkpoint["detlab"] = self.info
+
+
+def checkpoint_callbacks(folder: Path, save_every: int) -> list[Callback]:
+    """`best.ckpt` by val/AP after each validation and `last.ckpt` each `save_every` iterations and at the end.
+
+    No version counter: with one, a `last-v1.ckpt` would be written while resuming reads a stale `last.ckpt`.
+    """
+    best = ModelCheckpoint(
+        folder, "best", monitor="val/AP", mode="max", enable_version_counter=False, save_weights_only=True
+    )
+    last = LastCheckpoint(
+        folder, "last", every_n_train_steps=save_every, enable_version_counter=False, save_on_train_epoch_end=False
+    )
+    return [best, last]
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """The newest state, also when training ends between two saves."""
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        trainer.save_checkpoint(Path(self.dirpath or ".") / "last.ckpt")

@@ -1,0 +1,108 @@
+"""`detlab check`: what is in a data set, and every problem in it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from detlab.launch import launch
+
+log = logging.getLogger(__name__)
+
+
+def check(cfg: Any) -> int:
+    """Read the splits of `cfg.data`, print a summary and the problems of each, write the histograms.
+
+    Returns 1 when errors remain, else 0 (the exit status). Nothing of the user's is changed.
+    """
+    from detlab.build import build_source
+    from detlab.data.check import find_problems
+    from detlab.errors import UserError, nearest
+    from detlab.validate import validate
+
+    validate(cfg)
+    choices = ["train", "val", "test", "all"]
+    if cfg.split not in choices:
+        raise UserError(f"split={cfg.split}: there is no such split{nearest(str(cfg.split), choices)}.")
+    if cfg.images not in ("full", "header", "none"):
+        raise UserError(f"images={cfg.images}: expected full, header or none.")
+    source = build_source(cfg.data)
+    splits = choices[:3] if cfg.split == "all" else [cfg.split]
+    errors = 0
+    seen: set[bytes] = set()
+    for split in splits:
+        index, unread = source.load(split)
+        identity = index.paths.tobytes() + index.boxes.tobytes()
+        if identity in seen:
+            continue  # the same images stand in for another split
+        seen.add(identity)
+        problems = [*unread, *find_problems(index, read_images=cfg.images)]
+        errors += sum(p.severity == "error" for p in problems)
+        print_split(split, index, problems, cfg.show)
+        if cfg.output:
+            draw_histograms(index, Path(cfg.output) / source.name / split)
+    if cfg.output:
+        log.info("Histograms: %s", Path(cfg.output) / source.name)
+    log.info("%s", f"{errors} errors: mend them, or train with data.on_error=skip_box." if errors else "No errors.")
+    return 1 if errors else 0
+
+
+def print_split(split: str, index: Any, problems: list[Any], show: int) -> None:
+    """The summary, the classes and the problems of one split, as tables."""
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"\n[bold]{split}[/bold]: {index.describe()}", highlight=False)
+    if len(index):
+        quantiles = [0, 50, 100]
+        table = Table("", "least", "median", "most")
+        sides = (index.boxes[:, 2:] - index.boxes[:, :2]).clip(min=0)
+        rows = {
+            "image width": index.widths, "image height": index.heights, "boxes per image": index.counts,
+            "box width": sides[:, 0], "box height": sides[:, 1],
+        }  # fmt: skip
+        for name, values in rows.items():
+            if len(values):
+                table.add_row(name, *(f"{q:.6g}" for q in np.nanpercentile(values, quantiles)))
+        console.print(table)
+        classes = Table("class", "boxes", "images")
+        for label, name in enumerate(index.classes):
+            mine = index.labels == label
+            classes.add_row(name, str(mine.sum()), str(len(np.unique(index.box_images[mine]))))
+        console.print(classes)
+    kinds: dict[tuple[str, str], list[Any]] = {}
+    for problem in problems:
+        kinds.setdefault((problem.severity, problem.kind), []).append(problem)
+    for (severity, kind), group in sorted(kinds.items()):
+        console.print(f"[{'red' if severity == 'error' else 'yellow'}]{severity}[/]: {len(group)} × {kind}", highlight=False)
+        for problem in group[:show]:
+            where = f"{problem.file}, {problem.record}" if problem.record else problem.file
+            console.print(f"  {where}: {problem.message}", highlight=False, markup=False, soft_wrap=True)
+        if len(group) > show:
+            console.print(f"  … and {len(group) - show} more (show={len(group)} prints all)", highlight=False)
+
+
+def draw_histograms(index: Any, folder: Path) -> None:
+    """Boxes per class, box sizes and boxes per image as `<folder>/*.png`."""
+    from detlab.figures import boxes_per_image, class_histogram, png_bytes, size_histogram
+    from detlab.runs import write_atomic
+
+    if not len(index.boxes):
+        return
+    for name, figure in (
+        ("classes", class_histogram(index.labels, index.classes)),
+        ("sizes", size_histogram(index.boxes)),
+        ("boxes_per_image", boxes_per_image(index.counts)),
+    ):
+        write_atomic(folder / f"{name}.png", png_bytes(figure))
+
+
+def main() -> None:
+    launch("check", check)
+
+
+if __name__ == "__main__":
+    main()

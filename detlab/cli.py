@@ -1,0 +1,55 @@
+"""`detlab <verb> [overrides]`: finds the verb, imports nothing heavy before it has to."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+VERBS = {
+    "train": "train a detector, evaluate it and write a report",
+    "eval": "evaluate a finished run or a checkpoint on any data",
+    "predict": "detect on an image or a folder: pictures and a COCO-format JSON",
+    "check": "read a data set and name every problem in it",
+    "report": "write the HTML report of a run",
+}
+
+HELP = """detlab: keep everything fixed, swap one thing, and know whether it helps.
+
+usage: detlab <verb> [key=value ...]
+
+{verbs}
+
+Everything after the verb is a Hydra override. `detlab <verb> --help` lists the choices and keys,
+`detlab <verb> --cfg job` prints the whole config, `detlab train -m key=a,b` runs a sweep.
+
+  detlab train                                    the embedded scenes, on the CPU, in minutes
+  detlab train data=custom data.format=voc data.root=my_data scale=small
+  detlab eval ckpt_path=runs/scenes-retinanet/mini/seed=0
+  detlab predict ckpt_path=runs/scenes-retinanet/mini/seed=0 source=photos/
+  detlab check data=custom data.format=coco data.images=img data.annotations=ann.json
+  detlab report runs/scenes-retinanet/mini/seed=0
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the verb in `argv` (default: the command line). Exits with status 2 on an unknown verb."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        width = max(map(len, VERBS))
+        print(
+            HELP.format(verbs="\n".join(f"  {verb:<{width}}  {text}" for verb, text in VERBS.items())), end=""
+        )
+        return
+    verb, *rest = arguments
+    if verb in {"-V", "--version"}:
+        from detlab import __version__
+
+        print(__version__)
+        return
+    if verb not in VERBS:
+        from detlab.errors import nearest
+
+        print(f"detlab: there is no verb '{verb}'{nearest(verb, VERBS)}.", file=sys.stderr)
+        raise SystemExit(2)
+    sys.argv = [f"detlab {verb}", *rest]
+    importlib.import_module(f"detlab.{verb}").main()

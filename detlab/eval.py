@@ -1,0 +1,94 @@
+"""`detlab eval`: a trained detector on any data, from a run folder or a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from detlab.launch import launch
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(cfg: Any) -> dict[str, Any]:
+    """Evaluate as `cfg` (conf/eval.yaml) says; writes metrics.json, predictions.json and example pictures to
+    the output folder and returns the metrics by name (AP, AP50, …)."""
+    import torch
+    from lightning import Trainer
+    from omegaconf import OmegaConf
+
+    from detlab.build import build_datamodule, build_module, evaluation_loader, load_run, load_weights
+    from detlab.data.relabel import relabel
+    from detlab.errors import UserError, nearest
+    from detlab.logs import quiet
+    from detlab.outputs import pr_curves, save_examples, save_predictions
+    from detlab.runs import RunFolder, write_atomic
+    from detlab.validate import validate
+
+    validate(cfg)
+    if cfg.split not in ("train", "val", "test"):
+        raise UserError(f"split={cfg.split}: there is no such split{nearest(str(cfg.split), ['train', 'val', 'test'])}.")
+    quiet()
+    run_cfg, classes, state, home = load_run(cfg.ckpt_path)
+    merged: Any = OmegaConf.create(OmegaConf.to_container(run_cfg, resolve=True))
+    for group in ("data", "postprocess"):
+        if cfg.get(group) is not None:
+            merged[group] = cfg[group]
+    merged.loader.eval_batch_size = cfg.batch_size or merged.loader.eval_batch_size
+    if "weights" in merged.backbone:
+        merged.backbone.weights = merged.detector.backbone.weights = None
+    data = build_datamodule(merged)
+    index = relabel(data.index(cfg.split), classes)
+    loader = evaluation_loader(data, index)
+    module = build_module(merged, classes, training=False)
+    load_weights(module, state, cfg.ckpt_path)
+    trainer = Trainer(
+        accelerator=cfg.accelerator, devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False,
+        enable_progress_bar=False, default_root_dir=str(home),
+    )  # fmt: skip
+    values = trainer.test(module, loader, verbose=False)[0]
+    metrics = {name.removeprefix("test/"): float(value) for name, value in values.items()}
+    folder = RunFolder(cfg.output or home / "eval" / f"{merged.data.name}-{cfg.split}")
+    save_predictions(folder, module.detections, index.class_ids)
+    save_examples(folder, index, module.detections, classes, cfg.pictures)
+    content = {
+        "checkpoint": str(cfg.ckpt_path), "data": merged.data.name, "split": cfg.split, "images": len(index),
+        "device": "CPU" if module.device.type == "cpu" else torch.cuda.get_device_name(),
+        "test": metrics, "pr_curves": pr_curves(module, "test"),
+    }  # fmt: skip
+    write_atomic(folder.metrics, json.dumps(content, indent=1).replace("NaN", "null"))
+    print_metrics(metrics, f"{merged.data.name} {cfg.split}: {len(index)} images")
+    log.info("Written to %s", Path(folder.path))
+    return metrics
+
+
+def print_metrics(metrics: dict[str, float], title: str) -> None:
+    """The metric table on the terminal: the summary, then AP and AP50 per class."""
+    from rich.console import Console
+    from rich.table import Table
+
+    def cell(value: float | None) -> str:
+        return "–" if value is None or value != value else f"{100 * value:.1f}"
+
+    console = Console()
+    summary = Table(title=title, title_justify="left")
+    names = [name for name in metrics if "/" not in name]
+    for name in names:
+        summary.add_column(name, justify="right")
+    summary.add_row(*(cell(metrics[name]) for name in names))
+    console.print(summary)
+    per_class = Table("class", "AP", "AP50")
+    for name in (name for name in metrics if name.startswith("AP/")):
+        label = name.removeprefix("AP/")
+        per_class.add_row(label, cell(metrics[name]), cell(metrics.get(f"AP50/{label}")))
+    console.print(per_class)
+
+
+def main() -> None:
+    launch("eval", evaluate)
+
+
+if __name__ == "__main__":
+    main()

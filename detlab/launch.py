@@ -1,0 +1,133 @@
+"""Hydra around a plain function: finds `conf/`, and turns every config mistake into one clear sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from detlab.errors import UserError, nearest
+
+PACKAGE = Path(__file__).resolve().parent
+CONFIG_DIR = next(
+    path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if (path / "train.yaml").is_file()
+)
+
+
+def set_defaults() -> None:
+    """Environment that keeps every command off the network unless the user has set something up."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if "WANDB_MODE" not in os.environ and "WANDB_API_KEY" not in os.environ and not _logged_in():
+        os.environ["WANDB_MODE"] = "offline"
+
+
+def _logged_in() -> bool:
+    netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    try:
+        return "wandb" in netrc.read_text()
+    except OSError:
+        return False
+
+
+def launch(verb: str, run: Callable[[Any], Any]) -> None:
+    """Run `run(cfg)` under Hydra with `conf/<verb>.yaml` and the command line's overrides.
+
+    UserError and Hydra's own complaints become one line on stderr and exit status 1; anything else is our bug
+    and keeps its traceback. A `run` that returns an int gives the exit status.
+    """
+    set_defaults()
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    status: list[int] = []
+
+    def task(cfg: Any) -> Any:
+        value = run(cfg)
+        status.append(value if isinstance(value, int) else 0)
+        return value
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=verb)(task)()
+    except UserError as error:
+        _fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail(explain(error, verb, [a for a in sys.argv[1:] if "=" in a]))
+    except KeyboardInterrupt:
+        _fail("Interrupted; start the same command again to go on from the last checkpoint.", status=130)
+    raise SystemExit(max(status, default=0))
+
+
+def _fail(message: str, status: int = 1) -> None:
+    print(f"detlab: {message}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def explain(error: Exception, verb: str, overrides: list[str]) -> str:
+    """One sentence for a mistake in the config, with the nearest valid names."""
+    text = str(error)
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        group, option = match.groups()
+        return f"There is no {group}={option}{nearest(option, options_of(group))}; see conf/{group}/."
+    if match := re.search(
+        r"Could not override '([^']+)'|Key '([^']+)' is not in struct|Could not find '([^'/]+)'", text
+    ):
+        bad = next(
+            (
+                o.split("=")[0].lstrip("+~")
+                for o in overrides
+                if match[1] and o.lstrip("+~").startswith(match[1])
+            ),
+            match[1] or match[2] or match[3],
+        )
+        good = [o for o in overrides if not o.lstrip("+~").startswith(bad)]
+        return f"There is no key '{bad}' in the config{nearest_key(bad, keys_of(verb, good))}."
+    if match := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{match[1]} has no value: give it on the command line ({match[1]}=...)."
+    return " ".join(line.strip() for line in text.splitlines() if line.strip()) or type(error).__name__
+
+
+def options_of(group: str) -> list[str]:
+    """The options in one config group."""
+    return [path.stem for path in (CONFIG_DIR / group).glob("*.yaml")]
+
+
+def keys_of(verb: str, overrides: list[str]) -> list[str]:
+    """Every dotted key of the config that the (valid) overrides lead to, and every config group."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        try:
+            cfg = compose(verb, overrides)
+        except (HydraException, OmegaConfBaseException):  # another override is wrong too
+            cfg = compose(verb)
+    groups = [path.name for path in CONFIG_DIR.iterdir() if path.is_dir()]
+    return [*groups, *_flatten(OmegaConf.to_container(cfg, resolve=False))]
+
+
+def _flatten(node: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _flatten(value, f"{prefix}{key}.")
+
+
+def nearest_key(bad: str, keys: list[str]) -> str:
+    """The nearest dotted keys: by the whole key, else by its last part (`lr` → `schedule.lr`)."""
+    last = bad.rsplit(".", 1)[-1]
+    exact = [key for key in keys if key.rsplit(".", 1)[-1] == last]
+    if exact:
+        return nearest(bad, exact) or " (did you mean " + " or ".join(f"'{k}'" for k in exact[:3]) + "?)"
+    parent = bad.rpartition(".")[0]
+    siblings = [key for key in keys if key.rpartition(".")[0] == parent]
+    return nearest(bad, siblings) or nearest(bad, keys)

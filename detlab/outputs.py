@@ -1,0 +1,87 @@
+"""What a finished evaluation leaves on disk: metrics, predictions and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detlab.data.image import read_image
+from detlab.data.relabel import fingerprint
+from detlab.data.index import AnnotationIndex
+from detlab.figures import ground_truth_beside_predictions, png_bytes
+from detlab.metrics.coco_json import predictions_to_coco
+from detlab.runs import RunFolder, config_hash, git_commit, write_atomic
+from detlab.structures import Detections
+
+EXAMPLE_SCORE = 0.3
+
+
+def save_results(
+    folder: RunFolder,
+    module: Any,
+    data: Any,
+    result: dict[str, Any],
+    values: dict[str, float],
+    *,
+    pictures: int,
+    tracker: Any = None,
+) -> dict[str, Any]:
+    """Write `predictions.json`, `figures/example_*.png` and, last (it marks the run as finished),
+    `metrics.json`; returns its content. `values` are named ``val/AP``, ``test/AP``, …"""
+    index = data.test_index
+    save_predictions(folder, module.detections, index.class_ids)
+    images = save_examples(folder, index, module.detections, data.classes, pictures)
+    stages: dict[str, dict[str, float | None]] = {"val": {}, "test": {}}
+    for name, value in values.items():
+        stage, _, metric = name.partition("/")
+        stages[stage][metric] = None if np.isnan(value) else round(value, 6)
+    saved = {
+        **result,
+        **stages,
+        "status": "finished",
+        "commit": git_commit(),
+        "config_hash": config_hash(folder.read_config()),
+        "dataset": {"train": fingerprint(data.train_index), "test": fingerprint(index)},
+        "classes": list(data.classes),
+        "pr_curves": pr_curves(module, "test"),
+    }
+    if tracker:
+        tracker.summarise(saved, images)
+    write_atomic(folder.metrics, json.dumps(saved, indent=1))
+    return saved
+
+
+def save_predictions(folder: RunFolder, detections: dict[int, Detections], class_ids: Any) -> None:
+    """`predictions.json` in COCO's results format, with the category ids of the annotation file."""
+    rows = predictions_to_coco(list(detections.values()), list(detections), class_ids)
+    write_atomic(folder.predictions, json.dumps(rows))
+
+
+def save_examples(
+    folder: RunFolder, index: AnnotationIndex, detections: dict[int, Detections], classes: list[str], count: int
+) -> list[Path]:
+    """Ground truth beside predictions for `count` pictures spread over the split, as `figures/example_*.png`."""
+    paths = []
+    for row in np.unique(np.linspace(0, len(index) - 1, min(count, len(index))).astype(int)).tolist():
+        found = detections.get(int(index.ids[row]))
+        if found is None:
+            continue
+        file = str(index.paths[row])
+        picture = ground_truth_beside_predictions(
+            read_image(file), index.targets(row), found, classes, score_threshold=EXAMPLE_SCORE, title=Path(file).name
+        )
+        paths.append(folder.figures / f"example_{len(paths):02d}.png")
+        write_atomic(paths[-1], png_bytes(picture))
+    return paths
+
+
+def pr_curves(module: Any, stage: str) -> dict[str, dict[str, list[float]]]:
+    """Precision over recall at IoU 0.5 per class, from the last evaluation of `stage`."""
+    curves = module.pr_curves.get(stage, {})
+    return {
+        name: {"recall": np.round(recall, 4).tolist(), "precision": np.round(precision, 4).tolist()}
+        for name, (recall, precision) in curves.items()
+    }

@@ -1,0 +1,151 @@
+"""The run folder: what a run is called, whether it is finished, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from detlab.errors import UserError
+
+# Keys that say where or how conveniently a run is made, not what is computed.
+NOT_IDENTITY = ("run_dir", "overwrite", "logger", "progress", "report")
+NOT_IDENTITY_NESTED = {"loader": ("num_workers", "cache_images")}
+
+State = Literal["new", "unfinished", "finished"]
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write-then-rename: a reader sees the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+class RunFolder:
+    """One run's files, by name (see README, "What a run leaves")."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.metrics = self.path / "metrics.json"
+        self.history = self.path / "metrics.csv"
+        self.predictions = self.path / "predictions.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.last = self.checkpoints / "last.ckpt"
+        self.best = self.checkpoints / "best.ckpt"
+        self.figures = self.path / "figures"
+
+    def read_config(self) -> dict[str, Any]:
+        try:
+            loaded = yaml.safe_load(self.config.read_text())
+        except FileNotFoundError:
+            raise UserError(
+                f"{self.path} is not a run folder: it has no config.yaml; give a folder made by detlab train."
+            ) from None
+        except yaml.YAMLError as error:
+            raise UserError(
+                f"{self.config} is not valid YAML ({error}); restore it or start a new run."
+            ) from None
+        if not isinstance(loaded, dict):
+            raise UserError(f"{self.config} holds no config; restore it or start a new run.")
+        return loaded
+
+    def read_metrics(self) -> dict[str, Any]:
+        try:
+            return json.loads(self.metrics.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+
+    def state(self) -> State:
+        if self.read_metrics().get("status") == "finished":
+            return "finished"
+        return "unfinished" if self.config.exists() else "new"
+
+    def open(self, config: Mapping[str, Any], overwrite: bool = False) -> State:
+        """Claim the folder for a run of `config` and say what is there already.
+
+        Raises UserError, with the difference, when the folder holds a run of another config and not
+        `overwrite`; with `overwrite` what the earlier run left is forgotten.
+        """
+        if overwrite and self.config.exists():
+            self._forget()
+        state = self.state()
+        if state != "new":
+            changes = differences(identity(self.read_config()), identity(config))
+            if changes:
+                raise UserError(
+                    f"{self.path} holds a run of another config ({'; '.join(changes[:6])}): "
+                    "give this one a name (name=...), or start it over with overwrite=true."
+                )
+        else:
+            write_atomic(self.config, yaml.safe_dump(dict(config), sort_keys=False))
+        return state
+
+    def _forget(self) -> None:
+        import shutil
+
+        for path in (self.config, self.metrics, self.history, self.predictions, self.path / "report.html"):
+            path.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.figures, self.path / "wandb"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved config that decides what is computed."""
+    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    for group, names in NOT_IDENTITY_NESTED.items():
+        if isinstance(kept.get(group), Mapping):
+            kept[group] = {key: value for key, value in kept[group].items() if key not in names}
+    return kept
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that name a run's config."""
+    return hashlib.sha256(json.dumps(identity(config), sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """``key: old → new`` for every leaf that differs."""
+    changes: list[str] = []
+    for key in sorted({*old, *new}, key=str):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            changes += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            changes.append(f"{prefix}{key}: {a!r} → {b!r}")
+    return changes
+
+
+def git_commit() -> str:
+    """The commit of the code, with ``+changes`` where the tree differs from it; empty outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        )
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")

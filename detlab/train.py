@@ -1,0 +1,165 @@
+"""`detlab train`: train one detector, evaluate it, leave a run folder and its report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from detlab.launch import launch
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: Any) -> dict[str, Any]:
+    """Run what `cfg` (conf/train.yaml composed) describes; returns the content of `metrics.json`.
+
+    A finished run is skipped, an unfinished one goes on from `checkpoints/last.ckpt`, a run folder that holds
+    another config is refused. Raises UserError for bad configs before any data is read.
+    """
+    from omegaconf import OmegaConf
+
+    from detlab.build import build_datamodule, command_line, rehearse
+    from detlab.errors import UserError
+    from detlab.runs import RunFolder, differences, identity
+    from detlab.validate import validate
+
+    validate(cfg)
+    rehearse(cfg)
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    folder = RunFolder(cfg.run_dir)
+    if folder.state() == "finished" and not cfg.overwrite and not differences(identity(folder.read_config()), identity(config)):
+        log.info("%s is finished already (overwrite=true runs it again).", folder.path)
+        return folder.read_metrics()
+    try:
+        data = build_datamodule(cfg)
+        data.setup("fit")
+    except ValueError as error:
+        raise error if isinstance(error, UserError) else UserError(str(error)) from error
+    state = folder.open(config, cfg.overwrite)
+    _log_to_file(folder.path / "train.log")
+    _say_what_was_skipped(data)
+    return _fit(cfg, config, data, folder, resume=state == "unfinished", command=command_line())
+
+
+def _fit(cfg: Any, config: Any, data: Any, folder: Any, *, resume: bool, command: str) -> dict[str, Any]:
+    from hydra.utils import instantiate
+    from lightning import seed_everything
+
+    from detlab.build import build_module, find_checkpoint
+    from detlab.callbacks.checkpoints import AtomicCheckpointIO, RunInfo, checkpoint_callbacks, load_checkpoint
+    from detlab.callbacks.history import HistoryLogger
+    from detlab.callbacks.speed import Speed
+    from detlab.logs import quiet
+    from detlab.outputs import save_results
+
+    quiet()
+    seed_everything(cfg.seed, verbose=False)
+    checkpoint = find_checkpoint(str(folder.path)) if resume and folder.last.exists() else None
+    start = int(load_checkpoint(checkpoint)["global_step"]) if checkpoint else 0
+    if checkpoint:
+        log.info("Going on from %s at iteration %d.", checkpoint, start)
+    data.start_batch = start * cfg.trainer.get("accumulate_grad_batches", 1)
+    history = HistoryLogger(folder.history, resume_at=start if checkpoint else None)
+    tracker = instantiate(cfg.logger.tracker, _convert_="all") if cfg.logger.get("tracker") else None
+    schedule = instantiate(cfg.schedule, _convert_="all")
+    speed = Speed()
+    trainer = instantiate(
+        cfg.trainer,
+        max_steps=schedule.iterations,
+        max_epochs=-1,
+        val_check_interval=schedule.val_every * cfg.trainer.get("accumulate_grad_batches", 1),
+        check_val_every_n_epoch=None,
+        gradient_clip_val=schedule.clip_norm,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=cfg.logger.every,
+        default_root_dir=str(folder.path),
+        logger=[history, *([tracker.logger(folder, config)] if tracker else [])],
+        callbacks=[
+            *instantiate(list(cfg.callbacks.values()), _convert_="all"),
+            RunInfo(config, data.classes),
+            speed,
+            *checkpoint_callbacks(folder.checkpoints, cfg.save_every or schedule.val_every),
+        ],
+        plugins=[AtomicCheckpointIO()],
+        _convert_="all",
+    )
+    total_batch = cfg.loader.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+    module = build_module(cfg, data.classes, training=True, total_batch=total_batch)
+    parameters = sum(p.numel() for p in module.detector.parameters()) / 1e6
+    log.info(
+        "%s: %d training images, %d classes, %.1f M parameters, %d iterations of %d images on %s.",
+        folder.path, len(data.train_index), data.num_classes, parameters, schedule.iterations, total_batch,
+        trainer.accelerator.__class__.__name__.removesuffix("Accelerator"),
+    )  # fmt: skip
+    begun = time.monotonic()
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        history.save()
+        values = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        trainer.test(module, datamodule=data, verbose=False)
+        values |= {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
+        result = {
+            "name": cfg.name,
+            "seed": cfg.seed,
+            "command": command,
+            "device": _device_name(trainer),
+            "minutes": round((time.monotonic() - begun + speed.seconds_before) / 60, 2),
+            "images_per_second": round(speed.images_per_second, 1),
+            "parameters_million": round(parameters, 3),
+            "iterations": schedule.iterations,
+            "skipped_images": data.skipped_counts,
+        }
+        saved = save_results(folder, module, data, result, values, pictures=cfg.logger.pictures, tracker=tracker)
+    finally:
+        history.save()
+        if tracker:
+            tracker.finish()
+    _report(cfg, folder, saved)
+    return saved
+
+
+def _device_name(trainer: Any) -> str:
+    import torch
+
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+
+
+def _report(cfg: Any, folder: Any, saved: dict[str, Any]) -> None:
+    test = saved["test"]
+    log.info(
+        "Finished in %.1f min: test AP %.3f, AP50 %.3f, AP75 %.3f.",
+        saved["minutes"], test["AP"], test["AP50"], test["AP75"],
+    )  # fmt: skip
+    if cfg.report:
+        from detlab.report import write_report
+
+        log.info("Report: %s", write_report(folder.path))
+
+
+def _say_what_was_skipped(data: Any) -> None:
+    for split, counts in data.skipped_counts.items():
+        if counts:
+            log.warning("%s: left out %s (data.on_error).", split, ", ".join(f"{n} × {k}" for k, n in counts.items()))
+
+
+def _log_to_file(path: Path) -> None:
+    from detlab.logs import log_to_file
+
+    log_to_file(path)
+
+
+def main() -> None:
+    launch("train", train)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Check a composed config against the signatures of what it builds, before any data is read."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pydantic
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from detlab.errors import UserError, nearest
+
+_RESERVED = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
+_TOP = {"seed": int, "name": str, "run_dir": str, "overwrite": bool, "channels_last": bool, "compile": bool}
+
+
+def validate(cfg: DictConfig) -> None:
+    """Raise UserError for the first key whose name or type its object does not take.
+
+    Each node with a `_target_` is held against that callable's annotations (by pydantic); missing mandatory
+    values (`???`) are named.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(f"{missing[0]} has no value: give it on the command line ({missing[0]}=...).")
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)
+    for key, kind in _TOP.items():
+        if key in container:
+            _check_value(container[key], kind, key)
+    for key, value in container.items():
+        _walk(value, str(key))
+
+
+def _walk(node: Any, path: str) -> None:
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            _check_call(node, path)
+        for key, value in node.items():
+            if key not in _RESERVED:
+                _walk(value, f"{path}.{key}")
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for position, value in enumerate(node):
+            _walk(value, f"{path}[{position}]")
+
+
+def _check_call(node: Mapping[str, Any], path: str) -> None:
+    try:
+        target = get_object(node["_target_"])
+    except Exception as error:
+        raise UserError(f"{path}._target_: cannot import '{node['_target_']}' ({error}).") from None
+    parameters = inspect.signature(target).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    for key, value in node.items():
+        if key in _RESERVED:
+            continue
+        if key not in parameters and not takes_any:
+            raise UserError(f"There is no key '{path}.{key}' in the config{nearest(str(key), parameters)}.")
+        if key in hints and not _builds(value):
+            _check_value(value, hints[key], f"{path}.{key}")
+
+
+def _builds(value: Any) -> bool:
+    """Whether a value holds objects still to be built, which their own nodes check."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_builds, value.values()))
+    return isinstance(value, list) and any(map(_builds, value))
+
+
+def _check_value(value: Any, hint: Any, path: str) -> None:
+    try:
+        adapter = pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
+    except pydantic.PydanticUserError:  # the hint is itself a pydantic or dataclass type
+        adapter = pydantic.TypeAdapter(hint)
+    except pydantic.errors.PydanticSchemaGenerationError:  # a callable protocol, checked when it is called
+        return
+    try:
+        adapter.validate_python(value)
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        text = problem["msg"][0].lower() + problem["msg"][1:]
+        options = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+        raise UserError(
+            f"{path}={value!r}: {text}{nearest(str(value), options) if options else ''}."
+        ) from None
