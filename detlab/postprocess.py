@@ -49,32 +49,36 @@ class ClassNMS:
     def __call__(self, candidates: Candidates) -> Candidates:
         if len(candidates.scores) == 0:
             return candidates
-        groups = candidates.images * (candidates.labels.max() + 1) + candidates.labels
-        keep = grouped_nms(candidates.boxes, candidates.scores, groups, candidates.images, self.iou)
-        return candidates.select(keep)
+        # On CUDA a call costs more than the pairs it compares, on the CPU it is the other way round.
+        by_class = candidates.boxes.device.type == "cpu"
+        return candidates.select((nms_by_class if by_class else nms_by_image)(candidates, self.iou))
 
 
-def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, images: Tensor, iou: float) -> Tensor:
-    """NMS within each group of ``boxes [N, 4]`` → kept indices in rising order, int64.
+def nms_by_class(candidates: Candidates, iou: float) -> Tensor:
+    """One NMS call for each class of each image → kept indices in rising order, int64."""
+    groups = candidates.images * (candidates.labels.max() + 1) + candidates.labels
+    return _nms_of_parts(candidates.boxes, candidates.scores, groups, iou)
 
-    `groups` refine `images`. torchvision's `batched_nms` shifts groups apart in float32, which costs up to a tenth of
-    a pixel once a batch times its classes is in one call, or searches the whole batch for every group. Here, on the
-    CPU, every group is one slice of the sorted boxes (cost: sum of squares of the groups); on CUDA, where calls cost
-    more than pairs, every image is one call with its groups shifted apart in float64.
+
+def nms_by_image(candidates: Candidates, iou: float) -> Tensor:
+    """One NMS call for each image, its classes shifted apart → kept indices in rising order, int64.
+
+    In float64: torchvision's `batched_nms` shifts in float32, which costs up to a tenth of a pixel once every class
+    of a batch is in one call.
     """
-    on_cpu = boxes.device.type == "cpu"
-    parts = groups if on_cpu else images
+    boxes = candidates.boxes.double()
+    shifted = boxes + (candidates.labels * (boxes.max() - boxes.min() + 1))[:, None]
+    return _nms_of_parts(shifted, candidates.scores.double(), candidates.images, iou)
+
+
+def _nms_of_parts(boxes: Tensor, scores: Tensor, parts: Tensor, iou: float) -> Tensor:
     order = parts.argsort(stable=True)
     counts = torch.unique_consecutive(parts[order], return_counts=True)[1].tolist()
-    sorted_boxes, sorted_scores = boxes[order], scores[order]
-    if not on_cpu:
-        shift = (groups[order] - groups.min()).double() * (boxes.max() - boxes.min() + 1).double()
-        sorted_boxes = sorted_boxes.double() + shift[:, None]
-        sorted_scores = sorted_scores.double()
+    boxes, scores = boxes[order], scores[order]
     kept, start = [], 0
     for count in counts:
         part = slice(start, start + count)
-        kept.append(nms(sorted_boxes[part], sorted_scores[part], iou) + start)
+        kept.append(nms(boxes[part], scores[part], iou) + start)
         start += count
     return order[torch.cat(kept)].sort().values
 
@@ -139,7 +143,7 @@ class Postprocess:
             rank = level if quality is None else _log_unified(level, quality[:, start : start + size, None])
             # False for NaN, too, which top-k would otherwise rank first.
             rank = rank.masked_fill(~(level > self._logit_threshold), -torch.inf)
-            best, where = rank.flatten(1).topk(min(self.topk_per_level, rank[0].numel()))
+            best, where = rank.flatten(1).topk(min(self.topk_per_level, size * logits.shape[-1]))
             score = best.float().sigmoid() if quality is None else best.float().exp()
             scores.append(score.masked_fill(best == -torch.inf, -1.0))
             positions.append(where + start * logits.shape[-1])

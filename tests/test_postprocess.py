@@ -1,0 +1,254 @@
+"""Post-processing against loops over images, levels and classes, in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from detlab.postprocess import Candidates, ClassNMS, Postprocess, Suppression, nms_by_class, nms_by_image
+from detlab.structures import Anchors, Detections, Predictions
+
+LEVELS = (40, 12, 4)
+CLASSES = 3
+SIZES = torch.tensor([[60, 80], [64, 64], [50, 90]])
+
+
+def anchors(level_sizes: tuple[int, ...] = LEVELS) -> Anchors:
+    level = torch.repeat_interleave(torch.arange(len(level_sizes)), torch.tensor(level_sizes))
+    return Anchors(torch.zeros(sum(level_sizes), 4), level, level_sizes)
+
+
+def predictions(batch: int = 3, quality: bool = False, seed: int = 0) -> Predictions:
+    """Crowded boxes, some reaching over the picture's border."""
+    generator = torch.Generator().manual_seed(seed)
+    count = sum(LEVELS)
+    corner = torch.rand(batch, count, 2, generator=generator) * 60 - 5
+    boxes = torch.cat([corner, corner + 5 + torch.rand(batch, count, 2, generator=generator) * 35], -1)
+    logits = torch.randn(batch, count, CLASSES, generator=generator) * 2 - 1
+    branch = torch.randn(batch, count, generator=generator) if quality else None
+    return Predictions(logits, boxes, boxes, branch)
+
+
+def iou(a: list[float], b: list[float]) -> float:
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    return width * height / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height)
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+Row = tuple[float, list[float], int]
+
+
+def reference(
+    predicted: Predictions, b: int, size: list[int], threshold: float, topk: int, nms: float, limit: int
+) -> list[Row]:
+    found: list[Row] = []
+    start = 0
+    for level_size in LEVELS:
+        level: list[Row] = []
+        for a in range(start, start + level_size):
+            for c in range(CLASSES):
+                score = sigmoid(predicted.logits[b, a, c].item())
+                if score <= threshold:
+                    continue
+                if predicted.quality is not None:
+                    score = math.sqrt(score * sigmoid(predicted.quality[b, a].item()))
+                x1, y1, x2, y2 = predicted.boxes[b, a].tolist()
+                box = [max(x1, 0.0), max(y1, 0.0), min(x2, size[1]), min(y2, size[0])]
+                level.append((score, box, c))
+        found += sorted(level, key=lambda row: -row[0])[:topk]
+        start += level_size
+    kept: list[Row] = []
+    for score, box, c in sorted(found, key=lambda row: -row[0]):
+        if box[2] <= box[0] or box[3] <= box[1]:
+            continue
+        if all(other != c or iou(box, chosen) <= nms for _, chosen, other in kept):
+            kept.append((score, box, c))
+    return kept[:limit]
+
+
+def assert_same(found: Detections, expected: list[Row]) -> None:
+    assert found.labels.tolist() == [row[2] for row in expected]
+    assert found.scores.tolist() == pytest.approx([row[0] for row in expected], abs=1e-6)
+    torch.testing.assert_close(found.boxes, torch.tensor([row[1] for row in expected]).reshape(-1, 4))
+
+
+@pytest.mark.parametrize("quality", [False, True])
+@pytest.mark.parametrize(
+    ("threshold", "topk", "nms", "limit"),
+    [(0.05, 1000, 0.5, 100), (0.3, 10, 0.3, 5), (0.0, 1000, 1.0, 1000), (0.0, 7, 0.0, 100), (0.999, 9, 0.5, 9)],
+)
+def test_equals_the_loop(quality: bool, threshold: float, topk: int, nms: float, limit: int) -> None:
+    predicted = predictions(quality=quality)
+    found = Postprocess(ClassNMS(nms), threshold, topk, limit)(predicted, anchors(), SIZES)
+    assert len(found) == 3
+    for b, detections in enumerate(found):
+        assert_same(detections, reference(predicted, b, SIZES[b].tolist(), threshold, topk, nms, limit))
+
+
+def test_batch_equals_its_images_one_by_one() -> None:
+    predicted = predictions(quality=True)
+    together = Postprocess()(predicted, anchors(), SIZES)
+    for b, expected in enumerate(together):
+        row = Predictions(*(None if field is None else field[b : b + 1] for field in predicted))  # type: ignore[arg-type]
+        (alone,) = Postprocess()(row, anchors(), SIZES[b : b + 1])
+        for field, other in zip(alone, expected, strict=True):
+            assert torch.equal(field, other)
+
+
+def test_scores_fall_and_types_are_fixed() -> None:
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        predicted = predictions(quality=True)
+        half = predicted._replace(logits=predicted.logits.to(dtype))
+        for detections in Postprocess()(half, anchors(), SIZES):
+            assert (detections.scores.diff() <= 0).all()
+            assert detections.boxes.dtype == detections.scores.dtype == torch.float32
+            assert detections.labels.dtype == torch.int64
+            assert len(detections.scores) > 0
+
+
+def test_half_precision_equals_the_loop_on_the_rounded_logits() -> None:
+    predicted = predictions(seed=3)
+    half = predicted._replace(logits=predicted.logits.half())
+    found = Postprocess(score_threshold=0.3)(half, anchors(), SIZES)
+    for b, detections in enumerate(found):
+        expected = reference(half, b, SIZES[b].tolist(), 0.3, 1000, 0.5, 100)
+        assert detections.scores.tolist() == pytest.approx([row[0] for row in expected], abs=1e-6)
+
+
+def test_quality_can_be_left_out() -> None:
+    predicted = predictions(quality=True)
+    found = Postprocess(quality="ignore")(predicted, anchors(), SIZES)
+    plain = Postprocess()(predicted._replace(quality=None), anchors(), SIZES)
+    for a, b in zip(found, plain, strict=True):
+        assert torch.equal(a.scores, b.scores)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_nothing_above_the_threshold(batch: int) -> None:
+    predicted = predictions(batch)
+    quiet = predicted._replace(logits=torch.full_like(predicted.logits, -50.0))
+    for detections in Postprocess()(quiet, anchors(), SIZES[:batch]):
+        assert detections.boxes.shape == (0, 4)
+        assert detections.scores.shape == detections.labels.shape == (0,)
+
+
+def test_no_images_and_no_anchors() -> None:
+    predicted = predictions(0)
+    assert Postprocess()(predicted, anchors(), torch.zeros(0, 2, dtype=torch.long)) == []
+    none = Predictions(torch.zeros(2, 0, 3), torch.zeros(2, 0, 4), torch.zeros(2, 0, 4))
+    assert [len(d.scores) for d in Postprocess()(none, anchors((0,)), SIZES[:2])] == [0, 0]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("quality", [False, True])
+def test_non_finite_values_are_dropped_and_leave_the_rest(bad: float, quality: bool) -> None:
+    predicted = predictions(quality=quality)
+    predicted.logits[0, 3] = bad
+    predicted.boxes[1, 5, 2] = bad
+    if predicted.quality is not None:
+        predicted.quality[2, 7] = bad
+    found = Postprocess(topk_per_level=5)(predicted, anchors(), SIZES)
+    for detections in found:
+        assert len(detections.scores) > 0
+        assert detections.scores.isfinite().all()
+        assert detections.boxes.isfinite().all()
+        assert (detections.boxes[:, 2:] > detections.boxes[:, :2]).all()
+    predicted.logits.fill_(bad)
+    for detections in Postprocess()(predicted, anchors(), SIZES):
+        assert detections.scores.isfinite().all()
+
+
+def test_a_level_of_nan_does_not_crowd_out_a_good_box() -> None:
+    predicted = predictions(1)
+    predicted.logits.fill_(float("nan"))
+    predicted.logits[0, 2, 1] = 3.0
+    (found,) = Postprocess(topk_per_level=1)(predicted, anchors(), SIZES[:1])
+    assert found.labels.tolist() == [1]
+
+
+def test_boxes_outside_the_picture_are_dropped() -> None:
+    predicted = predictions(1)
+    predicted.boxes[0, :] = torch.tensor([85.0, 10.0, 95.0, 20.0])  # the picture is 80 wide
+    (found,) = Postprocess()(predicted, anchors(), SIZES[:1])
+    assert len(found.scores) == 0
+
+
+def one_image(boxes: list[list[float]], labels: list[int], images: list[int] | None = None) -> Candidates:
+    count = len(boxes)
+    where = torch.zeros(count, dtype=torch.long) if images is None else torch.tensor(images)
+    return Candidates(torch.tensor(boxes), torch.linspace(0.9, 0.1, count), torch.tensor(labels), where)
+
+
+def test_nms_keeps_equal_boxes_of_other_classes_and_other_images() -> None:
+    box = [0.0, 0, 10, 10]
+    found = ClassNMS(0.5)(one_image([box] * 5, [0, 0, 1, 0, 1], [0, 0, 0, 1, 1]))
+    assert found.labels.tolist() == [0, 1, 0, 1]
+    assert found.images.tolist() == [0, 0, 1, 1]
+
+
+def test_nms_drops_only_what_exceeds_the_threshold() -> None:
+    """IoU of exactly one half stays."""
+    boxes = [[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 6]]
+    assert ClassNMS(0.5)(one_image(boxes, [0, 0, 0])).boxes.tolist() == boxes[:2]
+
+
+def test_both_ways_to_split_a_batch_agree() -> None:
+    candidates = Postprocess(score_threshold=0.0).candidates(predictions(), anchors(), SIZES)
+    by_class = nms_by_class(candidates, 0.4)
+    assert 0 < len(by_class) < len(candidates.scores)
+    assert torch.equal(by_class, nms_by_image(candidates, 0.4))
+
+
+@pytest.mark.parametrize("split", [nms_by_class, nms_by_image])
+def test_nms_is_exact_with_many_classes(split) -> None:
+    """IoU 0.5 + 1e-4 in each of 2,000 classes; shifting them apart in float32 would move the boxes by a quarter of
+    a pixel."""
+    classes = 2000
+    boxes = torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 4.001]]).repeat(classes, 1)
+    boxes += torch.tensor([1024.0, 0, 1024, 0])
+    labels = torch.arange(classes).repeat_interleave(2)
+    candidates = Candidates(boxes, torch.ones(2 * classes), labels, torch.zeros_like(labels))
+    assert candidates.labels[split(candidates, 0.5)].tolist() == list(range(classes))
+    assert len(split(candidates, 0.501)) == 2 * classes
+
+
+def test_another_suppression_can_take_the_place_of_nms() -> None:
+    class KeepAll:
+        def __call__(self, candidates: Candidates) -> Candidates:
+            return candidates
+
+    assert isinstance(KeepAll(), Suppression)
+    predicted = predictions(1)
+    (found,) = Postprocess(KeepAll(), 0.0, 1000, 1000)(predicted, anchors(), SIZES[:1])
+    assert len(found.scores) == sum(LEVELS) * CLASSES - dropped(predicted.boxes, SIZES[0])
+
+
+def dropped(boxes: Tensor, size: Tensor) -> int:
+    """How many (box, class) have no area left inside the picture."""
+    height, width = size.tolist()
+    outside = (boxes[0, :, 0] >= width) | (boxes[0, :, 1] >= height) | (boxes[0, :, 2:] <= 0).any(-1)
+    return int(outside.sum()) * CLASSES
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"score_threshold": -0.1},
+        {"score_threshold": 1.0},
+        {"topk_per_level": 0},
+        {"max_detections": 0},
+        {"quality": "yes"},
+    ],
+)
+def test_refuses_impossible_arguments(arguments) -> None:
+    with pytest.raises(ValueError, match="Expected"):
+        Postprocess(**arguments)
+    with pytest.raises(ValueError, match="NMS IoU"):
+        ClassNMS(1.5)
