@@ -43,8 +43,8 @@ def draw_boxes(
     canvas = Image.fromarray(np.ascontiguousarray(image))
     draw = ImageDraw.Draw(canvas)
     height, width = image.shape[:2]
-    line = max(1, round(max(height, width) / 280))
-    font = sans(max(9, round(max(height, width) / 48)))
+    line = max(1, round(max(height, width) / 220))
+    font = sans(max(9, round(max(height, width) / 34)))
     with_names = len(box) <= NAMES_UP_TO if names is None else names
     order = np.arange(len(box)) if score is None else np.argsort(score, kind="stable")
     limit = np.array([width, height, width, height]) - 1
@@ -76,18 +76,21 @@ def ink_on(background: str) -> str:
 
 
 def _outline(draw: ImageDraw, corners: Sequence[float], line: int, shade: str, dashed: bool) -> None:
+    """A rectangle with a casing of black or white, which keeps it visible on any background."""
     x1, y1, x2, y2 = corners
     x2, y2 = max(x1, x2), max(y1, y2)
+    casing = "#ffffff" if dashed else ink_on(shade)
+    draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=casing, width=line + 2)
     if not dashed:
         draw.rectangle((x1, y1, x2, y2), outline=shade, width=line)
         return
     dash = 4 * line
     for x in np.arange(x1, x2, 2 * dash).tolist():
-        for y in (y1, y2):
-            draw.line((x, y, min(x + dash, x2), y), fill=shade, width=line)
+        for top in (y1, y2 - line + 1):
+            draw.rectangle((x, top, min(x + dash, x2), top + line - 1), fill=shade)
     for y in np.arange(y1, y2, 2 * dash).tolist():
-        for x in (x1, x2):
-            draw.line((x, y, x, min(y + dash, y2)), fill=shade, width=line)
+        for left in (x1, x2 - line + 1):
+            draw.rectangle((left, y, left + line - 1, min(y + dash, y2)), fill=shade)
 
 
 def _tag(draw: ImageDraw, corners: Sequence[float], text: str, font: Any, shade: str, width: int) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detlab.figures.boxes import draw_boxes, sans
 from detlab.figures.style import FAINT, INK, colour
-from detlab.structures import Detections, Targets
 
-PANEL = 560  # pixels of the longer side of each panel; smaller pictures are enlarged so that tags can be read
+if TYPE_CHECKING:  # so that whoever only wants a curve does not wait for torch
+    from detlab.structures import Detections, Targets
+
+PANEL = 480  # pixels of the longer side of each panel; smaller pictures are enlarged so that tags can be read
 
 
 def ground_truth_beside_predictions(
@@ -61,20 +64,20 @@ def ground_truth_beside_predictions(
     right = f"Predictions: {int(shown.sum())} with score ≥ {score_threshold:.2f}"
     present = sorted({*targets.labels.tolist(), *detections.labels[shown].tolist()})
     height, width = picture.shape[:2]
-    gap, head = 16, 58 if title else 34
-    full = max(2 * width + 3 * gap, 620)
+    gap, head = 16, 68 if title else 38
+    full = max(2 * width + 3 * gap, 700)
     legend, foot = _legend_rows([classes[k] for k in present], full - 2 * gap)
     canvas = Image.new("RGB", (full, head + height + foot + gap), "white")
     draw = ImageDraw.Draw(canvas)
     if title:
-        draw.text((gap, 18), title, fill=INK, font=sans(15, bold=True), anchor="lm")
+        draw.text((gap, 21), title, fill=INK, font=sans(19, bold=True), anchor="lm")
     for panel, words, x in zip(panels, (left, right), (gap, full // 2 + gap // 2)):
-        draw.text((x, head - 14), words, fill=INK, font=sans(14), anchor="lm")
+        draw.text((x, head - 17), words, fill=INK, font=sans(17), anchor="lm")
         canvas.paste(Image.fromarray(panel), (x, head))
     for (x, y, name), k in zip(legend, present):
-        top = head + height + 12 + y
-        draw.rounded_rectangle((gap + x, top, gap + x + 14, top + 14), 3, fill=colour(k), outline=FAINT)
-        draw.text((gap + x + 21, top + 7), name, fill=INK, font=sans(13), anchor="lm")
+        top = head + height + 14 + y
+        draw.rounded_rectangle((gap + x, top, gap + x + 16, top + 16), 3, fill=colour(k), outline=FAINT)
+        draw.text((gap + x + 24, top + 8), name, fill=INK, font=sans(16), anchor="lm")
     return np.asarray(canvas).copy()
 
 
@@ -82,9 +85,9 @@ def _legend_rows(names: Sequence[str], width: int) -> tuple[list[tuple[int, int,
     """Where each name goes, (x, y, name), wrapped at `width` pixels; and the height they take."""
     placed, x, y = [], 0, 0
     for name in names:
-        wide = 21 + int(sans(13).getlength(name)) + 18
+        wide = 24 + int(sans(16).getlength(name)) + 20
         if x and x + wide > width:
-            x, y = 0, y + 22
+            x, y = 0, y + 26
         placed.append((x, y, name))
         x += wide
-    return placed, (y + 34 if names else 0)
+    return placed, (y + 36 if names else 0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detlab.figures.style import INK, house_style
+from detlab.figures.style import INK, PALETTE, house_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +42,8 @@ def save_png(picture: NDArray[np.uint8] | Figure, path: str | Path, dpi: int = 1
 
 def svg_text(figure: Figure, name: str) -> str:
     """An ``<svg>`` element to stand inside a page: no background, ink in the page's text colour, as wide as
-    its container. `name` keeps its ids apart from those of other figures on the page."""
+    its container. A dark page may brighten class colours: ``#332288`` is looked up as ``--c332288`` first.
+    `name` keeps its ids apart from those of other figures on the page."""
     buffer = io.StringIO()
     with house_style(svg_salt=name):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -50,4 +51,5 @@ def svg_text(figure: Figure, name: str) -> str:
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="([a-z]+_?[0-9]+)"', rf'id="{name}-\1"', text)
+    text = re.sub(rf"#({'|'.join(shade[1:] for shade in PALETTE)})\b", r"var(--c\1, #\1)", text)
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', text, count=1)

@@ -15,7 +15,7 @@ FAINT = "#8a939f"  # what should stand back: grids, raw values under a smoothed 
 
 # Okabe & Ito's palette, told apart under the common colour-blindnesses; yellow, weak on white, comes last of
 # it; then the darkest of Tol's muted palette, which differ from these in lightness.
-_BASE = (
+PALETTE = (
     "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9",
     "#882255", "#999933", "#332288", "#661100", "#117733", "#f0e442",
 )  # fmt: skip
@@ -49,9 +49,9 @@ _SETTINGS: dict[str, Any] = {
 
 def colour(position: int) -> str:
     """The colour of the class with this label, as ``#rrggbb``: the same in every picture."""
-    if position < len(_BASE):
-        return _BASE[position]
-    turn = position - len(_BASE)
+    if position < len(PALETTE):
+        return PALETTE[position]
+    turn = position - len(PALETTE)
     hue, lightness = (turn * 0.618034) % 1, (0.45, 0.65, 0.32)[turn % 3]
     return "#" + "".join(f"{round(255 * c):02x}" for c in colorsys.hls_to_rgb(hue, lightness, 0.7))
 

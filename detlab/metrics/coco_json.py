@@ -17,8 +17,8 @@ def predictions_to_coco(
 ) -> list[dict[str, Any]]:
     """One record per box: ``{image_id, category_id, bbox: [x, y, w, h], score}``, pixels.
 
-    category_ids: the data set's id of each label. Corners are rounded to 0.01 pixel and scores to 6 decimals:
-    a third of the size of full floats, and AP does not change.
+    category_ids: the data set's id of each label. Boxes are rounded to 0.01 pixel and scores to 6 decimals, a
+    third of the size of full floats; AP moves in its fifth decimal.
     """
     if len(detections) != len(image_ids):
         raise ValueError(f"Expected an id for each of {len(detections)} images, got {len(image_ids)}.")
