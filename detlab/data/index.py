@@ -224,7 +224,7 @@ class AnnotationIndex:
             return cls(**columns)
         except FileNotFoundError:
             raise UserError(f"{path}: no such annotation index.") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
             raise UserError(f"{path}: not an annotation index saved by this version of detlab.") from error
 
     def __repr__(self) -> str:
