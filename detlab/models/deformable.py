@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
@@ -46,5 +47,15 @@ class DeformableConv2d(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         moves = self.offset(input)
         mask = 2 * moves[:, 2 * self.taps :].sigmoid() if self.modulated else None
-        offsets = moves[:, : 2 * self.taps]
-        return deform_conv2d(input, offsets, weight, bias, self.stride, self.padding, self.dilation, mask)
+        # The kernel wants one dtype, and mixed precision hands over the offsets in the lower one.
+        dtype = torch.promote_types(weight.dtype, input.dtype)
+        return deform_conv2d(
+            input.to(dtype),
+            moves[:, : 2 * self.taps].to(dtype),
+            weight,
+            bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            None if mask is None else mask.to(dtype),
+        )
