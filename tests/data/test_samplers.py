@@ -1,0 +1,73 @@
+from itertools import islice
+
+import pytest
+from torch.utils.data import DataLoader
+
+from detlab.data.samplers import InfiniteSampler, mixed_seed
+
+
+def take(sampler, count):
+    return list(islice(iter(sampler), count))
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 16])
+def test_each_pass_holds_every_picture_once(length):
+    stream = take(InfiniteSampler(length, 4, seed=3), 5 * length)
+    assert [position for position, _ in stream] == list(range(5 * length))
+    passes = [[index for _, index in stream[i : i + length]] for i in range(0, 5 * length, length)]
+    assert all(sorted(order) == list(range(length)) for order in passes)
+    assert len(set(map(tuple, passes))) > 1 or length < 3
+
+
+def test_the_stream_depends_on_the_seed_alone():
+    assert take(InfiniteSampler(50, 4, seed=1), 120) == take(InfiniteSampler(50, 8, seed=1), 120)
+    assert take(InfiniteSampler(50, 4, seed=1), 50) != take(InfiniteSampler(50, 4, seed=2), 50)
+
+
+@pytest.mark.parametrize("start", [0, 1, 5, 17])
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_a_later_start_gives_the_rest_of_the_stream(start, world_size):
+    for rank in range(world_size):
+        whole = take(InfiniteSampler(10, 4, 0, rank, world_size), 120)
+        assert take(InfiniteSampler(10, 4, 0, rank, world_size, start), 40) == whole[4 * start : 4 * start + 40]
+
+
+def test_ranks_share_the_stream_out():
+    alone = take(InfiniteSampler(10, 6, seed=5), 60)
+    parts = [take(InfiniteSampler(10, 2, seed=5, rank=rank, world_size=3), 20) for rank in range(3)]
+    assert sorted(pair for part in parts for pair in part) == sorted(alone)
+    # Batch k of two pictures on three processes is batch k of six pictures on one.
+    for k in range(10):
+        assert sorted(pair for part in parts for pair in part[2 * k : 2 * k + 2]) == alone[6 * k : 6 * k + 6]
+
+
+def test_each_iteration_asks_where_to_start():
+    seen = 0
+    sampler = InfiniteSampler(10, 2, start_batch=lambda: seen)
+    first = take(sampler, 8)
+    seen = 3
+    assert take(sampler, 2) == first[6:]
+
+
+def test_it_has_no_length_and_neither_has_its_loader():
+    sampler = InfiniteSampler(10, 2)
+    with pytest.raises(TypeError):
+        len(sampler)
+    with pytest.raises(TypeError):
+        len(DataLoader(list(range(10)), 2, sampler=sampler))
+
+
+@pytest.mark.parametrize("arguments", [(0, 1), (5, 0), (5, 1, 0, 2, 2), (5, 1, 0, -1, 1)])
+def test_bad_arguments(arguments):
+    with pytest.raises(ValueError, match="Expected"):
+        InfiniteSampler(*arguments)
+
+
+def test_mixed_seeds_do_not_collide():
+    seeds = {mixed_seed(seed, number) for seed in range(100) for number in range(200)}
+    assert len(seeds) == 20_000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert mixed_seed(0, 0) == mixed_seed(0, 0)
+    bits = [sum(seed >> bit & 1 for seed in seeds) / len(seeds) for bit in range(63)]
+    assert 0.48 < min(bits)
+    assert max(bits) < 0.52
