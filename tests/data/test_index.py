@@ -34,7 +34,7 @@ def make(counts: list[int], seed: int = 0, classes: int = 3) -> AnnotationIndex:
 
 def as_lists(index: AnnotationIndex) -> list[tuple[object, ...]]:
     """Image by image, slowly: what an index says."""
-    result = []
+    result: list[tuple[object, ...]] = []
     for row in range(len(index)):
         at = range(index.offsets[row], index.offsets[row + 1])
         boxes = [(*index.boxes[b].tolist(), index.labels[b], index.ignore[b], index.areas[b]) for b in at]
