@@ -165,12 +165,24 @@ def test_non_finite_values_are_dropped_and_leave_the_rest(bad: float, quality: b
         assert detections.scores.isfinite().all()
 
 
-def test_a_level_of_nan_does_not_crowd_out_a_good_box() -> None:
-    predicted = predictions(1)
-    predicted.logits.fill_(float("nan"))
-    predicted.logits[0, 2, 1] = 3.0
+@pytest.mark.parametrize("field", ["logits", "quality"])
+def test_nan_does_not_crowd_out_a_good_box(field: str) -> None:
+    predicted = predictions(1, quality=True)
+    predicted.logits.fill_(2.0)
+    getattr(predicted, field).fill_(float("nan"))
+    predicted.logits[0, 2] = torch.tensor([-9.0, 3.0, -9.0])
+    assert predicted.quality is not None
+    predicted.quality[0, 2] = 1.0
     (found,) = Postprocess(topk_per_level=1)(predicted, anchors(), SIZES[:1])
     assert found.labels.tolist() == [1]
+
+
+def test_infinite_boxes_are_dropped_not_clipped_to_the_picture() -> None:
+    predicted = predictions(1)
+    predicted.boxes[0, 5] = torch.tensor([0.0, 0.0, float("inf"), 20.0])
+    predicted.logits[0, 5] = 9.0
+    (found,) = Postprocess()(predicted, anchors(), SIZES[:1])
+    assert (found.scores < 0.999).all()
 
 
 def test_boxes_outside_the_picture_are_dropped() -> None:

@@ -59,14 +59,12 @@ class MaxIoU:
 
     def _match(self, iou: Tensor, matchable: Tensor) -> Tensor:
         """``iou [b, G, A]`` (overwritten), ``matchable [b, G]`` → ``[b, A]``."""
-        iou.masked_fill_(~matchable[..., None], -1.0)
+        iou.masked_fill_(~matchable[..., None], -1.0)  # below every threshold
         best, winner = iou.max(1)  # at a tie the first
         matched = best >= self.positive
         if self.low_quality:
             highest = iou.amax(2, keepdim=True)
             highest.masked_fill_(highest <= 0, torch.inf)  # touches no anchor at all
             matched |= (iou == highest).any(1)
-        # At positive=0 an image without ground truths must stay background.
-        matched &= best >= 0
         undecided = torch.where(best >= self.negative, IGNORED, BACKGROUND)
-        return torch.where(matched, winner, undecided.masked_fill_(best < 0, BACKGROUND))
+        return torch.where(matched, winner, undecided)

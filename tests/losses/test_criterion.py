@@ -52,6 +52,13 @@ def test_quality_weighting_divides_by_its_own_sum(make_matched) -> None:
     torch.testing.assert_close(found, (weights * IoULoss()(matched)).sum() / weights.sum())
 
 
+def test_quality_weighting_of_one_poor_positive_is_not_held_down(make_matched) -> None:
+    """The only weight cancels, however small."""
+    matched = make_matched(1, quality=True)._replace(box_weights=torch.tensor([0.01]))
+    found = Criterion(Focal(), IoULoss(), Centerness(), box_weighting="quality")(matched)["localization"]
+    assert found.item() == pytest.approx(IoULoss()(matched).item(), rel=1e-4)
+
+
 @pytest.mark.parametrize("localization", [IoULoss("ciou"), SmoothL1(BoxCoder())])
 @pytest.mark.parametrize("box_weighting", ["none", "quality"])
 def test_no_positives_still_reach_every_output(make_matched, localization, box_weighting) -> None:
