@@ -55,11 +55,9 @@ def size_histogram(boxes: ArrayLike) -> Figure:
         axes.minorticks_off()
         axes.margins(y=0.16)
         edges = (axes.get_xlim()[0], 32, 96, axes.get_xlim()[1])
-        for name, left, right in zip(("small", "medium", "large"), edges, edges[1:]):
-            share = np.mean(
-                (side >= (left if left in (32, 96) else 0)) & (side < (right if right in (32, 96) else np.inf))
-            )
-            words = f"{name}\n{share:.0%}" if len(side) else name
+        counts = np.bincount(np.digitize(side, (32, 96)), minlength=3)
+        for name, count, left, right in zip(("small", "medium", "large"), counts, edges, edges[1:]):
+            words = f"{name}\n{count / len(side):.0%}" if len(side) else name
             axes.text(np.sqrt(left * right), 0.98, words, transform=axes.get_xaxis_transform(), ha="center", va="top")
         for edge in (32, 96):
             axes.axvline(edge, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))

@@ -50,6 +50,6 @@ def svg_text(figure: Figure, name: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="([a-z]+_?[0-9]+)"', rf'id="{name}-\1"', text)
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
     text = re.sub(rf"#({'|'.join(shade[1:] for shade in PALETTE)})\b", r"var(--c\1, #\1)", text)
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', text, count=1)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from detlab.figures import pr_curves, save_png, svg_text
+from detlab.figures.style import colour, rgb
+
+CURVES = {"a <b> & c": (np.linspace(0, 1, 11), np.linspace(1, 0, 11))}
+
+
+def test_png_of_array_and_figure(tmp_path: Path) -> None:
+    image = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    path = save_png(image, tmp_path / "new" / "a.png")
+    assert (np.asarray(Image.open(path)) == image).all()
+    assert Image.open(save_png(pr_curves(CURVES), path, dpi=50)).size == (380, 210)
+    assert [p.name for p in path.parent.iterdir()] == ["a.png"]
+
+
+def test_svg_is_well_formed_and_stands_in_a_page() -> None:
+    first, second = svg_text(pr_curves(CURVES), "one"), svg_text(pr_curves(CURVES), "two")
+    root = ET.fromstring(first)
+    assert root.get("width") == "100%"
+    assert "height" not in root.attrib
+    assert "currentColor" in first
+    assert "var(--c0072b2, #0072b2)" in first
+    assert "a <b> & c" in "".join(ET.parse(io.StringIO(first)).getroot().itertext())
+
+    def ids(text: str) -> set[str]:
+        return {element.get("id", "") for element in ET.fromstring(text).iter()} - {""}
+
+    assert not ids(first) & ids(second)
+    for text in (first, second):  # every clip path that is used is there
+        used = {part.split(")")[0] for part in text.split("url(#")[1:]}
+        assert used
+        assert used <= ids(text)
+
+
+def test_colours_differ_for_eighty_classes() -> None:
+    shades = [rgb(colour(k)) for k in range(80)]
+    assert len(set(shades)) == 80
+    assert all(0 <= part <= 255 for shade in shades for part in shade)
+
+
+def test_importing_figures_loads_neither_matplotlib_nor_torch() -> None:
+    code = "import sys, detlab.figures, detlab.report; print({'matplotlib', 'torch', 'PIL'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
