@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Sampler
 from detlab.data.check import clean, find_problems
 from detlab.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DetectionDataset, Transform, collate
 from detlab.data.index import AnnotationIndex
+from detlab.data.memory import keep_freed_memory
 from detlab.data.problems import OnError, Problem, Split
 from detlab.data.samplers import InfiniteSampler
 from detlab.errors import UserError
@@ -171,6 +172,8 @@ class DetectionDataModule(LightningDataModule):
 
     def _loader(self, split: Split, batch_size: int, sampler: Sampler[Any] | None) -> DataLoader[Batch]:
         dataset, workers = self.dataset(split), self._workers()
+        if not workers:
+            keep_freed_memory()
         return DataLoader(
             dataset,  # type: ignore[arg-type]  # a DataLoader's type is its dataset's, not its batches'
             batch_size,
@@ -213,6 +216,7 @@ def init_worker(worker: int) -> None:  # noqa: ARG001
     Ctrl-C and a scheduler's signals reach every process of the job: it is for the training process to react to
     them, with its workers still alive. SIGTERM stays, a loader ends its workers with it.
     """
+    keep_freed_memory()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -94,7 +94,7 @@ class DetectionDataset(Dataset[Sample | None]):
         targets.boxes = torch.from_numpy(boxes)
         height, width = picture.shape[:2]
         return Sample(
-            image=torch.from_numpy(image).permute(2, 0, 1).float().sub_(self.mean).mul_(self.inverse_std),
+            image=self._normalise(image),
             targets=targets,
             scale=(image.shape[1] / width, image.shape[0] / height),
             original_size=(height, width),
@@ -102,6 +102,11 @@ class DetectionDataset(Dataset[Sample | None]):
             original=known if self.evaluation else None,
             areas=torch.from_numpy(self.index.areas[self.index.boxes_of(row)].copy()) if self.evaluation else None,
         )
+
+    def _normalise(self, image: NDArray[np.uint8]) -> Tensor:
+        # Planes first: with the channels innermost, as `float()` would leave them, the rest takes twice as long.
+        planes = torch.from_numpy(image).permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
+        return planes.sub_(self.mean).mul_(self.inverse_std)
 
     def _read(self, row: int) -> NDArray[np.uint8] | None:
         try:
