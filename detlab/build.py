@@ -26,15 +26,19 @@ from detlab.structures import Batch
 
 def build_datamodule(cfg: DictConfig) -> DetectionDataModule:
     """The source, its transforms and its loaders; nothing is read yet."""
-    resize = instantiate(cfg.resize, _convert_="all")
-    return instantiate(
-        cfg.loader,
-        source=build_source(cfg.data),
-        train_transform=Pipeline(instantiate(cfg.augment, _convert_="all"), resize),
-        eval_transform=Pipeline([], resize),
-        seed=cfg.get("seed", 0),
-        _convert_="all",
-    )
+    source = build_source(cfg.data)
+    resize = _instantiate(cfg, "resize")
+    try:
+        return instantiate(
+            cfg.loader,
+            source=source,
+            train_transform=Pipeline(_instantiate(cfg, "augment"), resize),
+            eval_transform=Pipeline([], resize),
+            seed=cfg.get("seed", 0),
+            _convert_="all",
+        )
+    except Exception as error:
+        raise as_user_error(error, "loader") from error
 
 
 def evaluation_loader(data: DetectionDataModule, index: AnnotationIndex) -> DataLoader[Batch]:
@@ -54,10 +58,14 @@ def evaluation_loader(data: DetectionDataModule, index: AnnotationIndex) -> Data
 
 def build_source(data: DictConfig) -> Any:
     """The data source under `data`; its constructor's ValueError becomes a UserError naming the group."""
+    return _instantiate({"data": data}, "data")
+
+
+def _instantiate(cfg: Any, group: str) -> Any:
     try:
-        return instantiate(data, _convert_="all")
+        return instantiate(cfg[group], _convert_="all")
     except Exception as error:
-        raise as_user_error(error, "data") from error
+        raise as_user_error(error, group) from error
 
 
 def build_detector(cfg: DictConfig, num_classes: int) -> torch.nn.Module:
@@ -85,11 +93,9 @@ def rehearse(cfg: DictConfig) -> None:
     that cannot be shows itself before any data is read."""
     offline = OmegaConf.merge(cfg, {"backbone": {"weights": None}}) if "weights" in cfg.backbone else cfg
     assert isinstance(offline, DictConfig)
-    for group in ("resize", "augment", "assigner", "loss", "postprocess", "schedule"):
-        try:
-            instantiate(cfg[group], _convert_="all")
-        except Exception as error:
-            raise as_user_error(error, group) from error
+    build_datamodule(cfg)
+    for group in ("assigner", "loss", "postprocess", "schedule"):
+        _instantiate(cfg, group)
     try:
         with torch.device("meta"):
             build_detector(offline, 1)

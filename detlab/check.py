@@ -77,7 +77,8 @@ def print_split(split: str, index: Any, problems: list[Any], show: int) -> None:
     for problem in problems:
         kinds.setdefault((problem.severity, problem.kind), []).append(problem)
     for (severity, kind), group in sorted(kinds.items()):
-        console.print(f"[{'red' if severity == 'error' else 'yellow'}]{severity}[/]: {len(group)} × {kind}", highlight=False)
+        colour = "red" if severity == "error" else "yellow"
+        console.print(f"[{colour}]{severity}[/]: {len(group)} × {kind}", highlight=False)
         for problem in group[:show]:
             where = f"{problem.file}, {problem.record}" if problem.record else problem.file
             console.print(f"  {where}: {problem.message}", highlight=False, markup=False, soft_wrap=True)

@@ -29,7 +29,9 @@ def evaluate(cfg: Any) -> dict[str, Any]:
 
     validate(cfg)
     if cfg.split not in ("train", "val", "test"):
-        raise UserError(f"split={cfg.split}: there is no such split{nearest(str(cfg.split), ['train', 'val', 'test'])}.")
+        raise UserError(
+            f"split={cfg.split}: there is no such split{nearest(str(cfg.split), ['train', 'val', 'test'])}."
+        )
     quiet()
     run_cfg, classes, state, home = load_run(cfg.ckpt_path)
     merged: Any = OmegaConf.create(OmegaConf.to_container(run_cfg, resolve=True))

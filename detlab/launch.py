@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import sys
@@ -12,9 +13,7 @@ from typing import Any
 from detlab.errors import UserError, nearest
 
 PACKAGE = Path(__file__).resolve().parent
-CONFIG_DIR = next(
-    path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if (path / "train.yaml").is_file()
-)
+CONFIG_DIR = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if (path / "train.yaml").is_file())
 
 
 def set_defaults() -> None:
@@ -42,13 +41,22 @@ def launch(verb: str, run: Callable[[Any], Any]) -> None:
     set_defaults()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     import hydra
+    from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
+    from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
     status: list[int] = []
+    refused: list[UserError] = []
 
     def task(cfg: Any) -> Any:
-        value = run(cfg)
+        try:
+            value = run(cfg)
+        except UserError as error:
+            if HydraConfig.get().mode != RunMode.RUN:
+                raise  # the launcher must see which job of a sweep failed
+            refused.append(error)  # alone, Hydra would print a second message above ours
+            return None
         status.append(value if isinstance(value, int) else 0)
         return value
 
@@ -60,6 +68,8 @@ def launch(verb: str, run: Callable[[Any], Any]) -> None:
         _fail(explain(error, verb, [a for a in sys.argv[1:] if "=" in a]))
     except KeyboardInterrupt:
         _fail("Interrupted; start the same command again to go on from the last checkpoint.", status=130)
+    if refused:
+        _fail(str(refused[0]))
     raise SystemExit(max(status, default=0))
 
 
@@ -78,11 +88,7 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
         r"Could not override '([^']+)'|Key '([^']+)' is not in struct|Could not find '([^'/]+)'", text
     ):
         bad = next(
-            (
-                o.split("=")[0].lstrip("+~")
-                for o in overrides
-                if match[1] and o.lstrip("+~").startswith(match[1])
-            ),
+            (o.split("=")[0].lstrip("+~") for o in overrides if match[1] and o.lstrip("+~").startswith(match[1])),
             match[1] or match[2] or match[3],
         )
         good = [o for o in overrides if not o.lstrip("+~").startswith(bad)]
@@ -127,7 +133,10 @@ def nearest_key(bad: str, keys: list[str]) -> str:
     last = bad.rsplit(".", 1)[-1]
     exact = [key for key in keys if key.rsplit(".", 1)[-1] == last]
     if exact:
-        return nearest(bad, exact) or " (did you mean " + " or ".join(f"'{k}'" for k in exact[:3]) + "?)"
+        return " (did you mean " + " or ".join(f"'{key}'" for key in exact[:3]) + "?)"
     parent = bad.rpartition(".")[0]
-    siblings = [key for key in keys if key.rpartition(".")[0] == parent]
-    return nearest(bad, siblings) or nearest(bad, keys)
+    siblings = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == parent}
+    close = difflib.get_close_matches(last, siblings, n=2, cutoff=0.6)
+    if close:
+        return " (did you mean " + " or ".join(f"'{siblings[name]}'" for name in close) + "?)"
+    return nearest(bad, siblings.values()) or nearest(bad, keys)

@@ -42,9 +42,7 @@ class LitDetector(LightningModule):
         self.classes = list(classes)
         self.schedule = schedule
         self.total_batch = total_batch
-        self.metrics = nn.ModuleDict(
-            {f"{stage}_metrics": DetectionMetrics(classes) for stage in ("val", "test")}
-        )
+        self.metrics = nn.ModuleDict({f"{stage}_metrics": DetectionMetrics(classes) for stage in ("val", "test")})
         self.detections: dict[int, Detections] = {}
         self.pr_curves: dict[str, Any] = {}
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from detlab.data.image import read_image
-from detlab.data.relabel import fingerprint
 from detlab.data.index import AnnotationIndex
+from detlab.data.relabel import fingerprint
 from detlab.figures import ground_truth_beside_predictions, png_bytes
 from detlab.metrics.coco_json import predictions_to_coco
 from detlab.runs import RunFolder, config_hash, git_commit, write_atomic

@@ -55,7 +55,10 @@ def predict(cfg: Any) -> Path:
             for i, (path, (w, h)) in enumerate(zip(readable, sizes, strict=True))
         ],
         "categories": [{"id": i + 1, "name": name} for i, name in enumerate(classes)],
-        "annotations": [{"id": i + 1, "iscrowd": 0, "area": r["bbox"][2] * r["bbox"][3], **r} for i, r in enumerate(rows)],
+        "annotations": [
+            {"id": i + 1, "iscrowd": 0, "area": round(row["bbox"][2] * row["bbox"][3], 2), **row}
+            for i, row in enumerate(rows)
+        ],
     }
     for i, path in enumerate(readable):
         if i + 1 in found:

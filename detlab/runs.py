@@ -59,9 +59,7 @@ class RunFolder:
                 f"{self.path} is not a run folder: it has no config.yaml; give a folder made by detlab train."
             ) from None
         except yaml.YAMLError as error:
-            raise UserError(
-                f"{self.config} is not valid YAML ({error}); restore it or start a new run."
-            ) from None
+            raise UserError(f"{self.config} is not valid YAML ({error}); restore it or start a new run.") from None
         if not isinstance(loaded, dict):
             raise UserError(f"{self.config} holds no config; restore it or start a new run.")
         return loaded
@@ -76,6 +74,10 @@ class RunFolder:
         if self.read_metrics().get("status") == "finished":
             return "finished"
         return "unfinished" if self.config.exists() else "new"
+
+    def holds_finished(self, config: Mapping[str, Any]) -> bool:
+        """Whether the folder holds a finished run of this very config."""
+        return self.state() == "finished" and not differences(identity(self.read_config()), identity(config))
 
     def open(self, config: Mapping[str, Any], overwrite: bool = False) -> State:
         """Claim the folder for a run of `config` and say what is there already.
@@ -136,9 +138,7 @@ def git_commit() -> str:
     """The commit of the code, with ``+changes`` where the tree differs from it; empty outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        )
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
         dirty = subprocess.run(
             ["git", "status", "--porcelain", "--untracked-files=no"],
             cwd=here,

@@ -67,9 +67,7 @@ class Schedule:
             warm = self.warmup_factor + (1 - self.warmup_factor) * iteration / self.warmup
         if self.decay == "cosine":
             progress = min(max(iteration - self.warmup, 0) / max(self.iterations - self.warmup, 1), 1.0)
-            return warm * (
-                self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * progress)) / 2
-            )
+            return warm * (self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * progress)) / 2)
         return warm * self.gamma ** sum(iteration >= milestone for milestone in self.milestones)
 
     def build(self, module: nn.Module, total_batch: int) -> dict[str, Any]:

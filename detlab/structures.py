@@ -93,17 +93,22 @@ class Targets(_Movable):
         if len(labels) != count:
             raise ValueError(f"Expected as many labels as boxes, got {len(labels)} labels for {count} boxes.")
         if count and not (0 <= int(labels.min()) and int(labels.max()) < num_classes):
-            raise ValueError(
-                f"Expected labels in 0..{num_classes - 1}, got {int(labels.min())}..{int(labels.max())}."
-            )
+            raise ValueError(f"Expected labels in 0..{num_classes - 1}, got {int(labels.min())}..{int(labels.max())}.")
+        shapes = {
+            "weights": (weights, (count,)),
+            "ignore": (ignore, (count,)),
+            "annotated": (annotated, (num_classes,)),
+            "probs": (probs, (count, num_classes)),
+        }
+        for name, (value, shape) in shapes.items():
+            if value is not None and tuple(value.shape) != shape:
+                raise ValueError(f"Expected {name} of shape {shape}, got {tuple(value.shape)}.")
         return Targets(
             boxes,
             labels,
             torch.ones(count, device=device) if weights is None else weights.float(),
             torch.zeros(count, dtype=torch.bool, device=device) if ignore is None else ignore.bool(),
-            torch.ones(num_classes, dtype=torch.bool, device=device)
-            if annotated is None
-            else annotated.bool(),
+            torch.ones(num_classes, dtype=torch.bool, device=device) if annotated is None else annotated.bool(),
             probs,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,10 @@ class WandbTracker:
         import wandb
 
         if wandb.run is not None:
-            wandb.finish(quiet=True)
+            wandb.finish()
 
 
 def _run_id(path: Path) -> str:
     if not path.exists():
-        from wandb.util import generate_id
-
-        write_atomic(path, generate_id())
+        write_atomic(path, secrets.token_hex(4))
     return path.read_text().strip()

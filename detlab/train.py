@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from pathlib import Path
@@ -22,22 +21,18 @@ def train(cfg: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from detlab.build import build_datamodule, command_line, rehearse
-    from detlab.errors import UserError
-    from detlab.runs import RunFolder, differences, identity
+    from detlab.runs import RunFolder
     from detlab.validate import validate
 
     validate(cfg)
     rehearse(cfg)
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(cfg.run_dir)
-    if folder.state() == "finished" and not cfg.overwrite and not differences(identity(folder.read_config()), identity(config)):
+    if folder.holds_finished(config) and not cfg.overwrite:
         log.info("%s is finished already (overwrite=true runs it again).", folder.path)
         return folder.read_metrics()
-    try:
-        data = build_datamodule(cfg)
-        data.setup("fit")
-    except ValueError as error:
-        raise error if isinstance(error, UserError) else UserError(str(error)) from error
+    data = build_datamodule(cfg)
+    data.setup()
     state = folder.open(config, cfg.overwrite)
     _log_to_file(folder.path / "train.log")
     _say_what_was_skipped(data)

@@ -84,6 +84,4 @@ def _check_value(value: Any, hint: Any, path: str) -> None:
         problem = error.errors()[0]
         text = problem["msg"][0].lower() + problem["msg"][1:]
         options = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-        raise UserError(
-            f"{path}={value!r}: {text}{nearest(str(value), options) if options else ''}."
-        ) from None
+        raise UserError(f"{path}={value!r}: {text}{nearest(str(value), options) if options else ''}.") from None

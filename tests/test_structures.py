@@ -96,3 +96,18 @@ def test_detached_predictions_share_memory_without_gradient(quality: torch.Tenso
     assert not any(field.requires_grad for field in found if field is not None)
     assert (found.quality is None) == (quality is None)
     assert found.logits.data_ptr() == logits.data_ptr()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("weights", torch.ones(1)),
+        ("ignore", torch.zeros(3, dtype=torch.bool)),
+        ("annotated", torch.ones(2, dtype=torch.bool)),
+        ("probs", torch.ones(2, 2)),
+        ("probs", torch.ones(1, 3)),
+    ],
+)
+def test_of_refuses_other_fields_of_the_wrong_shape(name: str, value: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=name):
+        Targets.of(torch.zeros(2, 4), torch.zeros(2), 3, **{name: value})  # type: ignore[arg-type]

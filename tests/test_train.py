@@ -1,0 +1,135 @@
+"""Whole trainings of a toy detector: what a run leaves, resuming, refusing, and what W&B kept."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from detlab import lit
+from detlab.callbacks.checkpoints import load_checkpoint
+
+
+def read_rows(path) -> list[dict[str, str]]:
+    with Path(path).open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def offline_run(detlab, tiny):
+    result = detlab("train", *tiny, "run_dir=run", "logger=wandb")
+    assert result.status == 0, result.err
+    return Path("run"), result
+
+
+def test_a_run_leaves_its_files_and_its_names(offline_run):
+    run, result = offline_run
+    assert "iteration 4/4  val AP" in result.out
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["status"] == "finished"
+    assert metrics["iterations"] == 4
+    assert metrics["classes"] == ["blue", "red"]
+    for stage in ("val", "test"):
+        assert {"AP", "AP50", "AP75", "AP60", "AP70", "AP80", "AP90", "APs", "mAP_voc"} <= metrics[stage].keys()
+        assert {"AP/red", "AP50/blue"} <= metrics[stage].keys()
+    rows = read_rows(run / "metrics.csv")
+    assert {"train/loss", "train/loss_classification", "train/loss_localization", "val/AP"} <= rows[0].keys()
+    assert [r["step"] for r in rows if r["val/AP"]] == ["1", "3"]
+    assert sum(bool(r["train/loss"]) for r in rows) == 4
+    for name in ("config.yaml", "predictions.json", "report.html", "train.log", "figures/example_00.png"):
+        assert (run / name).stat().st_size > 0, name
+    for name in ("best", "last"):
+        assert load_checkpoint(run / "checkpoints" / f"{name}.ckpt")["detlab"]["classes"] == ["blue", "red"]
+
+
+def test_wandb_kept_history_config_and_a_picture(offline_run):
+    run, _ = offline_run
+    folder = next((run / "wandb").glob("offline-run-*"))
+    wandb = Path(sys.executable).parent / "wandb"
+    done = subprocess.run([wandb, "leet", "inspect", "--json", folder], capture_output=True, text=True, check=True)
+    text = done.stdout
+    assert "val/AP" in text
+    assert "image-file" in text or "images/separated" in text
+    assert "schedule" in text
+    assert list(folder.rglob("media/images/**/*.png"))
+
+
+def test_a_finished_run_is_skipped_and_a_changed_one_refused(detlab, tiny):
+    tiny = [*tiny, "run_dir=run", "logger=csv", "report=false"]
+    assert detlab("train", *tiny).status == 0
+    written = Path("run/metrics.json").stat().st_mtime_ns
+    again = detlab("train", *tiny)
+    assert again.status == 0
+    assert "is finished already" in again.out
+    assert Path("run/metrics.json").stat().st_mtime_ns == written
+    changed = detlab("train", *tiny, "schedule.lr=0.5")
+    assert changed.status == 1
+    assert "schedule.lr: 0.02 → 0.5" in changed.err
+    assert Path("run/metrics.json").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("extra", [[], ["callbacks=ema", "schedule.optimizer=adamw"]], ids=["sgd", "adamw+ema"])
+def test_a_stopped_run_goes_on_bit_for_bit(detlab, tiny, monkeypatch, extra):
+    tiny = [*tiny, "logger=csv", "logger.pictures=0", "report=false", "save_every=1", "augment=scratch",
+            "schedule.iterations=6", "schedule.val_every=3", *extra]  # fmt: skip
+    assert detlab("train", *tiny, "run_dir=whole").status == 0
+    calls = {"n": 0}
+    original = lit.refuse_non_finite
+
+    def stop_at_the_fifth(*args):
+        calls["n"] += 1
+        if calls["n"] == 5:
+            raise RuntimeError("power cut")
+        original(*args)
+
+    monkeypatch.setattr(lit, "refuse_non_finite", stop_at_the_fifth)
+    with pytest.raises(RuntimeError, match="power cut"):
+        detlab("train", *tiny, "run_dir=parts")
+    monkeypatch.setattr(lit, "refuse_non_finite", original)
+    assert load_checkpoint("parts/checkpoints/last.ckpt")["global_step"] == 4
+    resumed = detlab("train", *tiny, "run_dir=parts")
+    assert resumed.status == 0
+    assert "Going on from" in resumed.out
+    whole, parts = (load_checkpoint(f"{name}/checkpoints/last.ckpt") for name in ("whole", "parts"))
+    for key, value in whole["state_dict"].items():
+        assert torch.equal(value, parts["state_dict"][key]), key
+    assert Path("whole/predictions.json").read_text() == Path("parts/predictions.json").read_text()
+    histories = [read_rows(f"{name}/metrics.csv") for name in ("whole", "parts")]
+    for name in ("train/loss", "val/AP"):
+        assert [row[name] for row in histories[0]] == [row[name] for row in histories[1]]
+
+
+def test_a_loss_that_is_not_finite_names_the_images_and_keeps_what_was_saved(detlab, tiny):
+    tiny = [*tiny, "logger=csv", "logger.pictures=0", "report=false", "save_every=1", "schedule.iterations=40"]
+    result = detlab("train", *tiny, "run_dir=run", "schedule.lr=1e30", "schedule.clip_norm=null")
+    assert result.status == 1
+    assert "The loss is not finite" in result.err
+    assert "image ids [" in result.err
+    assert load_checkpoint("run/checkpoints/last.ckpt")["global_step"] >= 1
+
+
+def test_a_picture_that_goes_bad_costs_itself_alone_and_is_counted(detlab, tiny, voc):
+    picture = voc / "JPEGImages" / "0000.jpg"
+    content = picture.read_bytes()
+    picture.write_bytes(content[: len(content) // 2])
+    tiny = [*tiny, "logger=csv", "logger.pictures=0", "report=false", "loader.cache_images=false"]
+    refused = detlab("train", *tiny, "run_dir=refused")
+    assert refused.status == 1
+    assert "0000.jpg" in refused.err
+    skipped = detlab("train", *tiny, "run_dir=skipped", "data.on_error=skip_box")
+    assert skipped.status == 0
+    rows = read_rows("skipped/metrics.csv")
+    assert sum(float(row["train/skipped_images"] or 0) for row in rows) >= 1
+    assert picture.read_bytes() == content[: len(content) // 2]
+
+
+def test_a_sweep_runs_apart_and_a_failing_job_does_not_stop_the_others(detlab, tiny):
+    tiny = [*tiny, "logger=csv", "logger.pictures=0", "report=false", "run_dir=sweep/${seed}-${schedule.lr}"]
+    result = detlab("train", "-m", *tiny, "seed=0,1", "schedule.lr=0.01")
+    assert result.status == 0, result.err
+    assert {p.name for p in Path("sweep").iterdir()} == {"0-0.01", "1-0.01"}
