@@ -79,7 +79,7 @@ class LitDetector(LightningModule):
         detections = self.detect(batch)
         assert batch.originals is not None, "evaluation batches carry the original annotations"
         metrics: Any = self.metrics[f"{stage}_metrics"]
-        metrics.update(detections, batch.originals, batch.areas)
+        metrics.update(detections, batch.originals, batch.areas, batch.image_ids)
         for image_id, found in zip(batch.image_ids.tolist(), detections, strict=True):
             self.detections[image_id] = Detections(
                 *(t.float().cpu() if t.is_floating_point() else t.cpu() for t in found)

@@ -36,7 +36,7 @@ class WandbTracker:
             name=f"{config['name']}-seed{config['seed']}",
             id=_run_id(folder.path / "wandb" / "run_id"),
             resume="allow",
-            save_dir=str(folder.path),
+            save_dir=str(folder.path.resolve()),  # the service process may have another working folder
             config={**config, "commit": git_commit()},
         )
         return self._logger

@@ -59,9 +59,7 @@ def checkpoint_callbacks(folder: Path, save_every: int) -> list[Callback]:
 
     No version counter: with one, a `last-v1.ckpt` would be written while resuming reads a stale `last.ckpt`.
     """
-    best = ModelCheckpoint(
-        folder, "best", monitor="val/AP", mode="max", enable_version_counter=False, save_weights_only=True
-    )
+    best = ModelCheckpoint(folder, "best", monitor="val/AP", mode="max", enable_version_counter=False)
     last = LastCheckpoint(
         folder, "last", every_n_train_steps=save_every, enable_version_counter=False, save_on_train_epoch_end=False
     )

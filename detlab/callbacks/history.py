@@ -26,7 +26,7 @@ class HistoryLogger(Logger):
         self.path = Path(path)
         self.rows: dict[int, dict[str, float]] = {}
         if resume_at is not None and self.path.exists():
-            self.rows = {step: row for step, row in read_history(self.path).items() if step <= resume_at}
+            self.rows = {step: row for step, row in read_rows(self.path).items() if step <= resume_at}
 
     @property
     def name(self) -> str:
@@ -59,7 +59,7 @@ class HistoryLogger(Logger):
         self.save()
 
 
-def read_history(path: Path) -> dict[int, dict[str, float]]:
+def read_rows(path: Path) -> dict[int, dict[str, float]]:
     """`metrics.csv` → {step: {name: value}}, empty cells left out."""
     with path.open(newline="") as file:
         return {
