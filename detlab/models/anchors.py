@@ -17,7 +17,8 @@ class AnchorGenerator:
     Level l has stride 2**l; its anchors are centred on ``(i + 0.5) · stride`` in continuous coordinates and
     have the area ``(scale · stride · 2**(o / octaves))²`` for o = 0 … octaves − 1, and height / width = ratio.
     The defaults are RetinaNet's nine (Lin et al. 2017b, §4); ``scale=8, octaves=1, ratios=(1,)`` is the single
-    square of ATSS and PAA. Order: level, row, column, anchor of the location.
+    square of ATSS and PAA. `shrink` multiplies `scale`: a resolution far below the papers' wants smaller anchors
+    whatever the method. Order: level, row, column, anchor of the location.
     """
 
     def __init__(
@@ -26,15 +27,18 @@ class AnchorGenerator:
         scale: float = 4.0,
         octaves: int = 3,
         ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        shrink: float = 1.0,
     ) -> None:
         if not levels or min(levels) < 0:
             raise ValueError(f"Expected pyramid levels ≥ 0, got {tuple(levels)}.")
-        if scale <= 0 or octaves < 1:
-            raise ValueError(f"Expected a positive scale and at least one octave, got {scale} and {octaves}.")
+        if scale <= 0 or shrink <= 0 or octaves < 1:
+            raise ValueError(
+                f"Expected scale and shrink above 0 and at least one octave, got {scale}, {shrink} and {octaves}."
+            )
         if not ratios or min(ratios) <= 0:
             raise ValueError(f"Expected positive aspect ratios, got {tuple(ratios)}.")
         self.levels = tuple(levels)
-        self.scale = float(scale)
+        self.scale = float(scale * shrink)
         self.octaves = octaves
         self.ratios = tuple(float(ratio) for ratio in ratios)
 
