@@ -48,6 +48,11 @@ def test_the_single_square_anchor() -> None:
     assert generator([(1, 2)], CPU).boxes.tolist() == [[-28, -28, 36, 36], [-20, -28, 44, 36]]
 
 
+def test_shrink_multiplies_the_scale() -> None:
+    small, plain = AnchorGenerator(scale=4, shrink=0.5), AnchorGenerator(scale=2)
+    assert torch.equal(small(sizes(64, 96), CPU).boxes, plain(sizes(64, 96), CPU).boxes)
+
+
 def test_the_same_tensors_for_the_same_sizes() -> None:
     generator = AnchorGenerator()
     assert generator(sizes(64, 96), CPU).boxes is generator(sizes(64, 96), CPU).boxes
@@ -69,7 +74,8 @@ def test_anchors_first_made_in_inference_mode_serve_training() -> None:
     ("arguments", "message"),
     [
         ({"levels": ()}, "pyramid levels"),
-        ({"scale": 0.0}, "positive scale"),
+        ({"scale": 0.0}, "scale and shrink above 0"),
+        ({"shrink": 0.0}, "scale and shrink above 0"),
         ({"octaves": 0}, "at least one octave"),
         ({"ratios": ()}, "positive aspect ratios"),
         ({"ratios": (1.0, -1.0)}, "positive aspect ratios"),
