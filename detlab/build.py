@@ -69,18 +69,21 @@ def _instantiate(cfg: Any, group: str) -> Any:
 
 
 def build_detector(cfg: DictConfig, num_classes: int) -> torch.nn.Module:
-    return instantiate(cfg.detector, num_classes=num_classes, _convert_="all")
+    try:
+        return instantiate(cfg.detector, num_classes=num_classes, _convert_="all")
+    except Exception as error:
+        raise as_user_error(error, "detector") from error
 
 
 def build_module(cfg: DictConfig, classes: list[str], *, training: bool, total_batch: int = 1) -> LitDetector:
     """The LightningModule of a config for these classes; without its schedule when it is not for training."""
     module = LitDetector(
         detector=build_detector(cfg, len(classes)),
-        assigner=instantiate(cfg.assigner, _convert_="all"),
-        criterion=instantiate(cfg.loss, _convert_="all"),
-        postprocess=instantiate(cfg.postprocess, _convert_="all"),
+        assigner=_instantiate(cfg, "assigner"),
+        criterion=_instantiate(cfg, "loss"),
+        postprocess=_instantiate(cfg, "postprocess"),
         classes=classes,
-        schedule=instantiate(cfg.schedule, _convert_="all") if training else None,
+        schedule=_instantiate(cfg, "schedule") if training else None,
         total_batch=total_batch,
     )
     if cfg.get("compile"):
@@ -96,11 +99,8 @@ def rehearse(cfg: DictConfig) -> None:
     build_datamodule(cfg)
     for group in ("assigner", "loss", "postprocess", "schedule"):
         _instantiate(cfg, group)
-    try:
-        with torch.device("meta"):
-            build_detector(offline, 1)
-    except Exception as error:
-        raise as_user_error(error, "detector") from error
+    with torch.device("meta"):
+        build_detector(offline, 1)
     refuse_combinations(cfg)
 
 
@@ -111,6 +111,11 @@ def refuse_combinations(cfg: DictConfig) -> None:
         raise UserError(
             f"detector.head.quality={quality} and loss.quality={'set' if cfg.loss.get('quality') else 'null'} do not "
             "fit: a quality branch needs a quality loss and the other way round (method=atss sets both)."
+        )
+    if cfg.backbone.get("frozen_stages") and cfg.backbone.get("weights") is None:
+        raise UserError(
+            f"backbone.weights=null with backbone.frozen_stages={cfg.backbone.frozen_stages} would keep random weights "
+            "frozen: add backbone.frozen_stages=0 backbone.norm=bn to train from random weights."
         )
     precision = str(cfg.trainer.get("precision", "32-true")) if "trainer" in cfg else "32-true"
     if precision.endswith("-true") and not precision.startswith(("32", "64")):

@@ -85,6 +85,8 @@ def _fit(cfg: Any, config: Any, data: Any, folder: Any, *, resume: bool, command
         _convert_="all",
     )
     total_batch = cfg.loader.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+    if checkpoint and cfg.backbone.get("weights"):
+        cfg.backbone.weights = None  # the checkpoint has them all
     module = build_module(cfg, data.classes, training=True, total_batch=total_batch)
     parameters = sum(p.numel() for p in module.detector.parameters()) / 1e6
     log.info(

@@ -101,6 +101,12 @@ TINY = [
 
 
 @pytest.fixture
+def toy() -> list[str]:
+    """Overrides that make the detector a toy and its schedule a few steps, on any data."""
+    return list(TINY)
+
+
+@pytest.fixture
 def tiny(voc) -> list[str]:
     """Overrides of `detlab train` that train a toy detector on the red and blue squares within seconds."""
     return ["data=custom", "data.format=voc", f"data.root={voc}", "data.split=train", "data.val_split=val", *TINY]

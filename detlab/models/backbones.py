@@ -108,7 +108,7 @@ class ResNet(Backbone):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 × 3 convolutions with group norm and a shortcut, projected where shape changes (He et al. 2016)."""
+    """Two 3 × 3 convolutions with group norm and a shortcut, averaged and projected where shape changes."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -116,9 +116,14 @@ class ResidualBlock(nn.Module):
         self.norm1 = group_norm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.norm2 = group_norm(channels)
-        self.shortcut: nn.Module = nn.Identity()
+        shortcut: list[nn.Module] = []
+        if stride != 1:
+            # He et al. 2019 (ResNet-D). A strided 1 × 1 convolution would drop three pixels of four, and on 8
+            # channels in channels_last it writes past its memory in oneDNN (torch 2.15 on the CPU).
+            shortcut.append(nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False))
         if stride != 1 or in_channels != channels:
-            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), group_norm(channels))
+            shortcut += [nn.Conv2d(in_channels, channels, 1, bias=False), group_norm(channels)]
+        self.shortcut = nn.Sequential(*shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.norm1(self.conv1(x)).relu_()
