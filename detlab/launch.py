@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from detlab.errors import UserError, nearest
+from detlab.overrides import tidy
 
 PACKAGE = Path(__file__).resolve().parent
 CONFIG_DIR = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if (path / "train.yaml").is_file())
@@ -40,6 +41,10 @@ def launch(verb: str, run: Callable[[Any], Any]) -> None:
     """
     set_defaults()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    try:
+        sys.argv[1:] = tidy(sys.argv[1:], groups())
+    except UserError as error:
+        _fail(str(error))
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
@@ -47,12 +52,12 @@ def launch(verb: str, run: Callable[[Any], Any]) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     status: list[int] = []
-    refused: list[UserError] = []
+    refused: list[Exception] = []
 
     def task(cfg: Any) -> Any:
         try:
             value = run(cfg)
-        except UserError as error:
+        except (UserError, OmegaConfBaseException) as error:
             if HydraConfig.get().mode != RunMode.RUN:
                 raise  # the launcher must see which job of a sweep failed
             refused.append(error)  # alone, Hydra would print a second message above ours
@@ -62,14 +67,16 @@ def launch(verb: str, run: Callable[[Any], Any]) -> None:
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=verb)(task)()
-    except UserError as error:
-        _fail(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        _fail(explain(error, verb, [a for a in sys.argv[1:] if "=" in a]))
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        refused.append(error)
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        refused.append(error)
     except KeyboardInterrupt:
         _fail("Interrupted; start the same command again to go on from the last checkpoint.", status=130)
     if refused:
-        _fail(str(refused[0]))
+        _fail(explain(refused[0], verb, [a for a in sys.argv[1:] if "=" in a or a.startswith("~")]))
     raise SystemExit(max(status, default=0))
 
 
@@ -81,26 +88,37 @@ def _fail(message: str, status: int = 1) -> None:
 def explain(error: Exception, verb: str, overrides: list[str]) -> str:
     """One sentence for a mistake in the config, with the nearest valid names."""
     text = str(error)
-    if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
-        group, option = match.groups()
-        return f"There is no {group}={option}{nearest(option, options_of(group))}; see conf/{group}/."
+    if isinstance(error, UserError):
+        return text
+    if match := re.search(r"Ambiguous value for argument '([^=]+)=(.*?)'", text):
+        return f"{match[1]}={match[2]} gives several values; add -m for a sweep, or write {match[1]}=[{match[2]}]."
+    if "Config group override must be" in text:
+        empty = [o for o in overrides if o.partition("=")[2] in ("null", "")]
+        return f"{', '.join(empty)}: this choice cannot be left out; name one of its options."
     if match := re.search(
         r"Could not override '([^']+)'|Key '([^']+)' is not in struct|Could not find '([^'/]+)'", text
     ):
+        if f"~{match[2]}" in overrides:
+            return f"~{match[2]} takes away what detlab {verb} needs."
         bad = next(
             (o.split("=")[0].lstrip("+~") for o in overrides if match[1] and o.lstrip("+~").startswith(match[1])),
             match[1] or match[2] or match[3],
         )
+        if bad in groups():
+            return f"{verb} takes no {bad}."
         good = [o for o in overrides if not o.lstrip("+~").startswith(bad)]
         return f"There is no key '{bad}' in the config{nearest_key(bad, keys_of(verb, good))}."
     if match := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{match[1]} has no value: give it on the command line ({match[1]}=...)."
-    return " ".join(line.strip() for line in text.splitlines() if line.strip()) or type(error).__name__
+    first = next((line.strip().rstrip(".") for line in text.splitlines() if line.strip()), type(error).__name__)
+    where = re.search(r"full_key: (\S+)", text)
+    return f"{where[1]}: {first[0].lower()}{first[1:]}." if where else f"{first}."
 
 
-def options_of(group: str) -> list[str]:
-    """The options in one config group."""
-    return [path.stem for path in (CONFIG_DIR / group).glob("*.yaml")]
+def groups() -> dict[str, list[str]]:
+    """The options of each config group."""
+    folders = sorted(path for path in CONFIG_DIR.iterdir() if path.is_dir())
+    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
 def keys_of(verb: str, overrides: list[str]) -> list[str]:
@@ -117,8 +135,7 @@ def keys_of(verb: str, overrides: list[str]) -> list[str]:
             cfg = compose(verb, overrides)
         except (HydraException, OmegaConfBaseException):  # another override is wrong too
             cfg = compose(verb)
-    groups = [path.name for path in CONFIG_DIR.iterdir() if path.is_dir()]
-    return [*groups, *_flatten(OmegaConf.to_container(cfg, resolve=False))]
+    return [*groups(), *_flatten(OmegaConf.to_container(cfg, resolve=False))]
 
 
 def _flatten(node: Any, prefix: str = "") -> Iterator[str]:

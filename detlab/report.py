@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import logging
 import math
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detlab.errors import UserError
+from detlab.launch import launch
+
+log = logging.getLogger(__name__)
 
 MOST_EXAMPLES = 8
 MAIN_METRICS = ("AP", "AP50", "AP75", "mAP_voc")
@@ -193,3 +198,23 @@ def _examples(folder: Path) -> list[tuple[str, str]]:
     """(name, data address) of the first example pictures."""
     files = sorted(folder.glob("example_*.png"))[:MOST_EXAMPLES]
     return [(file.stem, "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()) for file in files]
+
+
+def report(cfg: Any) -> Path:
+    """What `detlab report` does with conf/report.yaml composed."""
+    from detlab.validate import validate
+
+    validate(cfg)
+    path = write_report(cfg.run)
+    log.info("Report: %s", path)
+    return path
+
+
+def main() -> None:
+    """The run's folder may stand alone: ``detlab report runs/x`` is ``detlab report run=runs/x``."""
+    sys.argv[1:] = [a if a.startswith(("-", "run=", "hydra.", "+", "~")) else f"run={a}" for a in sys.argv[1:]]
+    launch("report", report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""`key=value` as people type it, made into what Hydra takes; what Hydra would pass over in silence is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detlab.errors import UserError, nearest
+
+
+def tidy(arguments: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """The command line with every value in quotes that Hydra's grammar would refuse bare, such as the path in
+    ``ckpt_path=runs/x/seed=0``.
+
+    groups: the options of each config group. Raises UserError for an argument that is neither a flag (``-m``) nor
+    ``key=value``, and for a group's option that does not exist: where a group may be left out, Hydra would leave it
+    out for a misspelt name too, and evaluate on other data than asked for.
+    """
+    return [_tidy(argument, groups) for argument in arguments]
+
+
+def _tidy(argument: str, groups: Mapping[str, Sequence[str]]) -> str:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = argument.partition("=")
+    if argument.startswith(("-", "~")) or argument in ("job", "hydra", "all"):  # the last three: --cfg job
+        return argument
+    if not equals or not key.strip("+@"):
+        raise UserError(f"'{argument}' is no setting; write key=value, such as seed=1.")
+    quote = next((q for q in "\"'" if q not in value), "")
+    quoted = f"{key}={quote}{value}{quote}"
+    parser = OverridesParser.create()
+    for candidate in (argument, quoted):
+        try:
+            parsed = parser.parse_override(candidate).value()
+        except HydraException:
+            continue
+        group = key.lstrip("+")
+        if group in groups:
+            _check_option(group, parsed, groups[group])
+        return candidate
+    return argument
+
+
+def _check_option(group: str, value: Any, options: Sequence[str]) -> None:
+    if isinstance(value, list):
+        raise UserError(f"{group}={value} names several options; give one (valid: {', '.join(options)}).")
+    for option in getattr(value, "list", [value]):  # a sweep lists its choices
+        if option is not None and isinstance(option, str | int | float) and str(option) not in options:
+            raise UserError(f"There is no {group}={option}{nearest(str(option), options)}; see conf/{group}/.")
