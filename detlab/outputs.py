@@ -64,7 +64,7 @@ def save_examples(
     folder: RunFolder, index: AnnotationIndex, detections: dict[int, Detections], classes: list[str], count: int
 ) -> list[Path]:
     """Ground truth beside predictions for `count` pictures spread over the split, as `figures/example_*.png`."""
-    paths = []
+    paths: list[Path] = []
     for row in np.unique(np.linspace(0, len(index) - 1, min(count, len(index))).astype(int)).tolist():
         found = detections.get(int(index.ids[row]))
         if found is None:

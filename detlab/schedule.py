@@ -95,7 +95,8 @@ class Schedule:
 
 def _partition(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Weights of convolutions and linear maps, and the one-dimensional rest."""
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for parameter in parameters:
         (decayed if parameter.ndim > 1 else plain).append(parameter)
     return decayed, plain

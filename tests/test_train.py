@@ -133,3 +133,35 @@ def test_a_sweep_runs_apart_and_a_failing_job_does_not_stop_the_others(detlab, t
     result = detlab("train", "-m", *tiny, "seed=0,1", "schedule.lr=0.01")
     assert result.status == 0, result.err
     assert {p.name for p in Path("sweep").iterdir()} == {"0-0.01", "1-0.01"}
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["trainer.precision=bf16-mixed"],
+        ["trainer.accumulate_grad_batches=2"],
+        ["method=atss"],
+        ["loader.num_workers=1"],
+    ],
+    ids=["bf16-mixed", "accumulated", "atss", "worker"],
+)
+def test_other_ways_to_train_reach_the_end(detlab, tiny, extra):
+    tiny = [*tiny, "logger=csv", "logger.pictures=0", "report=false", "run_dir=run", *extra]
+    result = detlab("train", *tiny)
+    assert result.status == 0, result.err
+    rows = read_rows("run/metrics.csv")
+    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    assert len(losses) == 4
+    assert all(0 < loss < 100 for loss in losses)
+    assert sum(bool(row["val/AP"]) for row in rows) == 2
+
+
+def test_a_toy_detector_learns_red_and_blue_squares(detlab, tiny):
+    """Loss falls and AP50 rises far above chance: the parts fit together the right way round."""
+    wider = ["backbone.channels=[16,16,32,32,64]", "detector.fpn.out_channels=32", "detector.head.channels=32"]
+    longer = ["schedule.iterations=150", "schedule.val_every=150", "schedule.warmup=20", "loader.batch_size=4"]
+    tiny = [*tiny, *wider, *longer, "logger=csv", "logger.pictures=0", "report=false", "run_dir=run", "logger.every=5"]
+    assert detlab("train", *tiny, "data.val_split=train").status == 0
+    losses = [float(row["train/loss"]) for row in read_rows("run/metrics.csv") if row["train/loss"]]
+    assert losses[-1] < 0.4 * losses[0]
+    assert json.loads(Path("run/metrics.json").read_text())["test"]["AP50"] > 0.5

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from detlab.errors import UserError
@@ -13,7 +15,7 @@ from detlab.structures import Detections
 
 
 def predictions_to_coco(
-    detections: Sequence[Detections], image_ids: Sequence[int] | Tensor, category_ids: Sequence[int]
+    detections: Sequence[Detections], image_ids: Sequence[int] | Tensor, category_ids: Sequence[int] | NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     """One record per box: ``{image_id, category_id, bbox: [x, y, w, h], score}``, pixels.
 
