@@ -39,7 +39,7 @@ format: setup ## let ruff mend what it can
 	$(RUN)ruff format .
 
 bench: setup ## speed beside reference implementations, as ratios
-	$(RUN)python -m benchmarks
+	$(RUN)python -m experiments.benchmarks
 
 notebook: setup ## open the notebook's folder in Jupyter
 	$(UV) run --with jupyterlab jupyter lab notebooks

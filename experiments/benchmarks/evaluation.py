@@ -1,6 +1,6 @@
 """Seconds for COCO average precision: `DetectionMetrics` beside pycocotools, alternating, on the same boxes.
 
-    python benchmarks/evaluation.py [--images 5000] [--rounds 3]
+    python experiments/benchmarks/evaluation.py [--images 5000] [--rounds 3]
 
 Ours counts `update` and `compute` (which also gives VOC's mAP and every value per class); pycocotools' counts
 `loadRes`, `evaluate`, `accumulate` and `summarize`. The last line is JSON.

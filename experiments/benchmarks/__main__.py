@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: ``python -m benchmarks [name ...]``. Quote the ratios, not the seconds."""
+"""All benchmarks, one after the other: ``python -m experiments.benchmarks [name ...]``. Quote the ratios, not the seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main() -> int:
     status = 0
     for name in wanted:
         print(f"\n== {name}", flush=True)
-        status |= subprocess.run([sys.executable, str(HERE / f"{name}.py")], cwd=HERE.parent).returncode
+        status |= subprocess.run([sys.executable, str(HERE / f"{name}.py")], cwd=HERE.parents[1]).returncode
     return status
 
 

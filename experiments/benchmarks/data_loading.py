@@ -1,6 +1,6 @@
 """Images per second of the training loader: JPEGs of 640 x 480 made here, resized to 320, flipped, in batches.
 
-Run: python benchmarks/data_loading.py [--images 400] [--seconds 4] [--workers 0 1 2] [--augment flip]
+Run: python experiments/benchmarks/data_loading.py [--images 400] [--seconds 4] [--workers 0 1 2] [--augment flip]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Training steps per second beside torchvision's RetinaNet, in alternating runs of one process.
 
-    python benchmarks/training_step.py [--size 320] [--batch 2] [--threads 2] [--classes 80] [--rounds 9]
+    python experiments/benchmarks/training_step.py [--size 320] [--batch 2] [--threads 2] [--classes 80] [--rounds 9]
 
 Both sides are `retinanet_resnet50_fpn`: ResNet-50 with frozen batch norm, stem and first stage frozen, P3-P7 with P6
 from P5, nine anchors, focal and box-regression loss, SGD with momentum; the same images and boxes. Images/s are

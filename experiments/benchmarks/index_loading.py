@@ -1,6 +1,6 @@
 """Reading a COCO-sized annotation file: seconds and memory of detlab beside pycocotools.
 
-    python benchmarks/index_loading.py [images] [boxes]
+    python experiments/benchmarks/index_loading.py [images] [boxes]
 
 Writes a synthetic instances JSON (118,000 images, 860,000 boxes with short polygons unless told otherwise) into a
 temporary folder, then loads it in fresh processes, one per reader, alternating. "kept" is the growth of the resident
