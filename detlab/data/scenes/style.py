@@ -23,8 +23,8 @@ class Style:
     frequencies: Literal["even", "long_tailed"] = "even"
     tail: float = 1.0
     objects: tuple[int, int] = (2, 7)
-    object_size: tuple[float, float] = (0.14, 0.45)
-    rotation: float = 180.0
+    object_size: tuple[float, float] = (0.16, 0.5)
+    rotation: float = 20.0
     occlusion: float = 0.3
     min_visible: float = 0.4
     distractors: tuple[int, int] = (0, 3)

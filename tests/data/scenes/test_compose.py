@@ -49,9 +49,9 @@ def test_object_counts_stay_in_range_and_nearly_reach_it() -> None:
 
 def test_object_sizes_stay_in_range() -> None:
     sides = np.concatenate([np.max(scene.boxes[:, 2:] - scene.boxes[:, :2], axis=1) for scene in PLAIN]) / 64
-    assert sides.max() < 0.45 * np.sqrt(2) * 1.1
+    assert sides.max() < 0.5 * np.sqrt(2) * 1.1
     assert np.quantile(sides, 0.02) > 0.14 * 0.6
-    assert np.median(sides) == pytest.approx(np.sqrt(0.14 * 0.45), abs=0.06)
+    assert np.median(sides) == pytest.approx(np.sqrt(0.16 * 0.5), abs=0.06)
 
 
 def test_both_groups_occur_together() -> None:
