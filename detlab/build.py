@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
@@ -20,8 +22,21 @@ from detlab.data.index import AnnotationIndex
 from detlab.data.transforms import Pipeline
 from detlab.errors import UserError
 from detlab.lit import LitDetector
+from detlab.logs import quiet
 from detlab.runs import RunFolder
 from detlab.structures import Batch
+
+_SET_BY_TRAINING = {
+    "max_steps": "schedule.iterations",
+    "max_epochs": "schedule.iterations",
+    "val_check_interval": "schedule.val_every",
+    "check_val_every_n_epoch": "schedule.val_every",
+    "gradient_clip_val": "schedule.clip_norm",
+    "log_every_n_steps": "logger.every",
+    "default_root_dir": "run_dir",
+    "logger": "the group logger",
+    "callbacks": "the group callbacks",
+}
 
 
 def build_datamodule(cfg: DictConfig) -> DetectionDataModule:
@@ -102,6 +117,30 @@ def rehearse(cfg: DictConfig) -> None:
     with torch.device("meta"):
         build_detector(offline, 1)
     refuse_combinations(cfg)
+    if "trainer" in cfg:
+        _rehearse_trainer(cfg)
+
+
+def _rehearse_trainer(cfg: DictConfig) -> None:
+    quiet()
+    for key, instead in _SET_BY_TRAINING.items():
+        if key in cfg.trainer:
+            raise UserError(f"trainer.{key} is set by detlab itself; use {instead}.")
+    try:
+        instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_model_summary=False)
+    except Exception as error:
+        raise as_user_error(error, "trainer") from error
+
+
+def pick_device(accelerator: str) -> torch.device:
+    """The device that `accelerator` (auto, cpu, gpu, cuda or mps) names. Raises UserError where there is none."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda")
+    if accelerator in ("gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    if accelerator in ("auto", "cpu"):
+        return torch.device("cpu")
+    raise UserError(f"accelerator={accelerator}: this machine has no such device; take accelerator=cpu.")
 
 
 def refuse_combinations(cfg: DictConfig) -> None:
@@ -131,8 +170,13 @@ def as_user_error(error: Exception, group: str) -> UserError:
     while cause is not None:
         if isinstance(cause, UserError):
             return cause
-        if isinstance(cause, ValueError | TypeError) and type(cause).__module__ == "builtins":
-            return UserError(f"{group}: {cause}")
+        if isinstance(cause, MisconfigurationException) or (
+            isinstance(cause, ValueError | TypeError) and type(cause).__module__ == "builtins"
+        ):
+            if lacking := re.search(r"missing \d+ required .*?'(\w+)'", str(cause)):
+                return UserError(f"{group}.{lacking[1]} has no value; give it on the command line.")
+            text = str(cause).strip().rstrip(".").replace(". ", "; ").replace("\n", " ")
+            return UserError(f"{group}: {text}.")
         cause = cause.__cause__ or cause.__context__
     raise error
 
@@ -164,11 +208,20 @@ def load_run(ckpt_path: str) -> tuple[DictConfig, list[str], dict[str, Any], Pat
 def load_weights(module: LitDetector, state: dict[str, Any], path: str) -> None:
     try:
         module.load_state_dict(state)
-    except RuntimeError as error:
+    except RuntimeError:
         raise UserError(
-            f"{path} does not fit the detector of its config ({str(error).splitlines()[1].strip()[:120]}): "
+            f"{path} does not fit the detector of its config ({_misfit(module.state_dict(), state)}): "
             "it was made by another version of the code; train it again."
         ) from None
+
+
+def _misfit(own: dict[str, Any], given: dict[str, Any]) -> str:
+    for name, value in own.items():
+        if name not in given:
+            return f"it lacks {name}"
+        if given[name].shape != value.shape:
+            return f"{name} is {tuple(given[name].shape)}, not {tuple(value.shape)}"
+    return f"there is no {next(iter(given.keys() - own.keys()))}"
 
 
 def command_line() -> str:

@@ -17,18 +17,15 @@ def check(cfg: Any) -> int:
     Returns 1 when errors remain, else 0 (the exit status). Nothing of the user's is changed.
     """
     from detlab.build import build_source
-    from detlab.data.check import find_problems
-    from detlab.errors import UserError, nearest
+    from detlab.data.check import empty_split, find_problems
+    from detlab.data.problems import Split
+    from detlab.logs import quiet
     from detlab.validate import validate
 
-    validate(cfg)
-    choices = ["train", "val", "test", "all"]
-    if cfg.split not in choices:
-        raise UserError(f"split={cfg.split}: there is no such split{nearest(str(cfg.split), choices)}.")
-    if cfg.images not in ("full", "header", "none"):
-        raise UserError(f"images={cfg.images}: expected full, header or none.")
+    validate(cfg, "check")
+    quiet()
     source = build_source(cfg.data)
-    splits = choices[:3] if cfg.split == "all" else [cfg.split]
+    splits: list[Split] = ["train", "val", "test"] if cfg.split == "all" else [cfg.split]
     errors = 0
     seen: set[bytes] = set()
     for split in splits:
@@ -37,14 +34,16 @@ def check(cfg: Any) -> int:
         if identity in seen:
             continue  # the same images stand in for another split
         seen.add(identity)
-        problems = [*unread, *find_problems(index, read_images=cfg.images)]
+        empty = [] if len(index) else [empty_split(source.name, split)]
+        problems = [*unread, *empty, *find_problems(index, read_images=cfg.images)]
         errors += sum(p.severity == "error" for p in problems)
         print_split(split, index, problems, cfg.show)
         if cfg.output:
             draw_histograms(index, Path(cfg.output) / source.name / split)
     if cfg.output:
         log.info("Histograms: %s", Path(cfg.output) / source.name)
-    log.info("%s", f"{errors} errors: mend them, or train with data.on_error=skip_box." if errors else "No errors.")
+    count = f"{errors} error{'s' * (errors > 1)}"
+    log.info("%s", f"{count}: mend the files, or train with data.on_error=skip_box." if errors else "No errors.")
     return 1 if errors else 0
 
 

@@ -19,19 +19,15 @@ def evaluate(cfg: Any) -> dict[str, Any]:
     from lightning import Trainer
     from omegaconf import OmegaConf
 
-    from detlab.build import build_datamodule, build_module, evaluation_loader, load_run, load_weights
+    from detlab.build import build_datamodule, build_module, evaluation_loader, load_run, load_weights, pick_device
     from detlab.data.relabel import relabel
-    from detlab.errors import UserError, nearest
     from detlab.logs import quiet
     from detlab.outputs import pr_curves, save_examples, save_predictions
     from detlab.runs import RunFolder, write_atomic
     from detlab.validate import validate
 
-    validate(cfg)
-    if cfg.split not in ("train", "val", "test"):
-        raise UserError(
-            f"split={cfg.split}: there is no such split{nearest(str(cfg.split), ['train', 'val', 'test'])}."
-        )
+    validate(cfg, "eval")
+    pick_device(cfg.accelerator)
     quiet()
     run_cfg, classes, state, home = load_run(cfg.ckpt_path)
     merged: Any = OmegaConf.create(OmegaConf.to_container(run_cfg, resolve=True))

@@ -105,7 +105,7 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
             match[1] or match[2] or match[3],
         )
         if bad in groups():
-            return f"{verb} takes no {bad}."
+            return f"{verb} takes no '{bad}'."
         good = [o for o in overrides if not o.lstrip("+~").startswith(bad)]
         return f"There is no key '{bad}' in the config{nearest_key(bad, keys_of(verb, good))}."
     if match := re.search(r"Missing mandatory value: (\S+)", text):

@@ -45,7 +45,7 @@ def _tidy(argument: str, groups: Mapping[str, Sequence[str]]) -> str:
 
 def _check_option(group: str, value: Any, options: Sequence[str]) -> None:
     if isinstance(value, list):
-        raise UserError(f"{group}={value} names several options; give one (valid: {', '.join(options)}).")
+        raise UserError(f"{group}=[{','.join(map(str, value))}]: give one option (valid: {', '.join(options)}).")
     for option in getattr(value, "list", [value]):  # a sweep lists its choices
         if option is not None and isinstance(option, str | int | float) and str(option) not in options:
             raise UserError(f"There is no {group}={option}{nearest(str(option), options)}; see conf/{group}/.")

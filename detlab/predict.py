@@ -19,17 +19,15 @@ def predict(cfg: Any) -> Path:
     `predictions.json` (COCO format: images, categories, annotations with a score)."""
     from omegaconf import OmegaConf
 
-    from detlab.build import build_datamodule, build_module, evaluation_loader, load_run, load_weights
+    from detlab.build import build_datamodule, build_module, evaluation_loader, load_run, load_weights, pick_device
     from detlab.data.index import AnnotationIndex
-    from detlab.errors import UserError
     from detlab.logs import quiet
     from detlab.metrics.coco_json import predictions_to_coco
     from detlab.runs import write_atomic
     from detlab.validate import validate
 
-    validate(cfg)
-    if not 0 <= cfg.score <= 1:
-        raise UserError(f"score={cfg.score}: expected a score between 0 and 1.")
+    validate(cfg, "predict")
+    device = pick_device(cfg.accelerator)
     quiet()
     paths = find_images(Path(cfg.source))
     run_cfg, classes, state, home = load_run(cfg.ckpt_path)
@@ -46,9 +44,9 @@ def predict(cfg: Any) -> Path:
         classes, paths=[str(p) for p in readable], widths=[w for w, _ in sizes], heights=[h for _, h in sizes],
         box_images=[], boxes=[], labels=[], ids=range(1, len(readable) + 1),
     )  # fmt: skip
-    found = detect(module, evaluation_loader(build_datamodule(merged), index), cfg.accelerator)
+    found = detect(module, evaluation_loader(build_datamodule(merged), index), device)
     folder = Path(cfg.output) if cfg.output else home / "predictions" / Path(cfg.source).stem
-    rows = predictions_to_coco(list(found.values()), list(found), index.class_ids)
+    rows = predictions_to_coco(list(found.values()), list(found), index.class_ids.tolist())
     content = {
         "images": [
             {"id": i + 1, "file_name": str(path), "width": w, "height": h}
@@ -88,30 +86,29 @@ def readable_images(paths: list[Path]) -> tuple[list[Path], list[tuple[int, int]
     from detlab.data.image import read_image
     from detlab.errors import UserError
 
-    good, sizes = [], []
+    good, sizes, errors = [], [], []
     for path in paths:
         try:
             height, width = read_image(path).shape[:2]
         except UserError as error:
-            if len(paths) == 1:
-                raise
-            log.warning("Left out: %s", error)
+            errors.append(str(error))
             continue
         good.append(path)
         sizes.append((width, height))
     if not good:
-        raise UserError(f"None of the {len(paths)} pictures can be read; detlab predict names each above.")
+        several = f"none of the {len(paths)} pictures can be read, to begin with "
+        raise UserError((several if len(paths) > 1 else "") + errors[0])
+    for message in errors:
+        log.warning("Left out: %s", message)
     return good, sizes
 
 
-def detect(module: Any, loader: Any, accelerator: str) -> dict[int, Any]:
+def detect(module: Any, loader: Any, device: Any) -> dict[int, Any]:
     """Detections by image id, in pixels of the files."""
     import torch
 
     from detlab.structures import Detections
 
-    use_cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    device = torch.device("cuda" if use_cuda else "cpu")
     module = module.to(device).eval()
     found: dict[int, Detections] = {}
     with torch.inference_mode():

@@ -7,7 +7,6 @@ import csv
 import json
 import logging
 import math
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from detlab.errors import UserError
 from detlab.launch import launch
+from detlab.runs import write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +66,7 @@ def write_report(run_dir: str | Path) -> Path:
         folder=str(folder),
     )
     path = folder / "report.html"
-    part = folder / f"report.html.{os.getpid()}.part"
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
+    write_atomic(path, page)
     return path
 
 
@@ -204,7 +202,7 @@ def report(cfg: Any) -> Path:
     """What `detlab report` does with conf/report.yaml composed."""
     from detlab.validate import validate
 
-    validate(cfg)
+    validate(cfg, "report")
     path = write_report(cfg.run)
     log.info("Report: %s", path)
     return path

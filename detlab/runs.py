@@ -23,18 +23,23 @@ State = Literal["new", "unfinished", "finished"]
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write-then-rename: a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write-then-rename: a reader sees the old file or the new one, never half of it. UserError where it cannot."""
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror or error}); choose a folder where it can."
+        ) from error
 
 
 class RunFolder:
@@ -59,15 +64,19 @@ class RunFolder:
                 f"{self.path} is not a run folder: it has no config.yaml; give a folder made by detlab train."
             ) from None
         except yaml.YAMLError as error:
-            raise UserError(f"{self.config} is not valid YAML ({error}); restore it or start a new run.") from None
+            mark = getattr(error, "problem_mark", None)
+            line = f", line {mark.line + 1}" if mark else ""
+            raise UserError(
+                f"{self.config}{line}: not valid YAML; restore it or start over with overwrite=true."
+            ) from None
         if not isinstance(loaded, dict):
-            raise UserError(f"{self.config} holds no config; restore it or start a new run.")
+            raise UserError(f"{self.config} holds no config; restore it or start over with overwrite=true.")
         return loaded
 
     def read_metrics(self) -> dict[str, Any]:
         try:
             return json.loads(self.metrics.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (OSError, json.JSONDecodeError):
             return {}
 
     def state(self) -> State:

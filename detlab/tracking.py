@@ -39,6 +39,7 @@ class WandbTracker:
             save_dir=str(folder.path.resolve()),  # the service process may have another working folder
             config={**config, "commit": git_commit()},
         )
+        self._logger._wandb_init.pop("anonymous", None)  # Lightning passes it, and W&B then warns on every run
         return self._logger
 
     def summarise(self, result: dict[str, Any], pictures: Sequence[Path]) -> None:

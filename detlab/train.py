@@ -18,9 +18,10 @@ def train(cfg: Any) -> dict[str, Any]:
     A finished run is skipped, an unfinished one goes on from `checkpoints/last.ckpt`, a run folder that holds
     another config is refused. Raises UserError for bad configs before any data is read.
     """
+    from lightning import seed_everything
     from omegaconf import OmegaConf
 
-    from detlab.build import build_datamodule, command_line, rehearse
+    from detlab.build import build_datamodule, build_module, command_line, rehearse
     from detlab.runs import RunFolder
     from detlab.validate import validate
 
@@ -31,19 +32,25 @@ def train(cfg: Any) -> dict[str, Any]:
     if folder.holds_finished(config) and not cfg.overwrite:
         log.info("%s is finished already (overwrite=true runs it again).", folder.path)
         return folder.read_metrics()
+    seed_everything(cfg.seed, verbose=False)
     data = build_datamodule(cfg)
     data.setup()
+    if cfg.backbone.get("weights") and folder.last.exists() and not cfg.overwrite:
+        cfg.backbone.weights = None  # the checkpoint has them all
+    # Before the folder is claimed: weights or pictures that cannot be read should leave nothing behind.
+    module = build_module(cfg, data.classes, training=True)
+    if data.cache_images:
+        data.read_pictures()
     state = folder.open(config, cfg.overwrite)
     _log_to_file(folder.path / "train.log")
     _say_what_was_skipped(data)
-    return _fit(cfg, config, data, folder, resume=state == "unfinished", command=command_line())
+    return _fit(cfg, config, module, data, folder, resume=state == "unfinished", command=command_line())
 
 
-def _fit(cfg: Any, config: Any, data: Any, folder: Any, *, resume: bool, command: str) -> dict[str, Any]:
+def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: bool, command: str) -> dict[str, Any]:
     from hydra.utils import instantiate
-    from lightning import seed_everything
 
-    from detlab.build import build_module, find_checkpoint
+    from detlab.build import find_checkpoint
     from detlab.callbacks.checkpoints import AtomicCheckpointIO, RunInfo, checkpoint_callbacks, load_checkpoint
     from detlab.callbacks.history import HistoryLogger
     from detlab.callbacks.speed import Speed
@@ -51,7 +58,6 @@ def _fit(cfg: Any, config: Any, data: Any, folder: Any, *, resume: bool, command
     from detlab.outputs import save_results
 
     quiet()
-    seed_everything(cfg.seed, verbose=False)
     checkpoint = find_checkpoint(str(folder.path)) if resume and folder.last.exists() else None
     start = int(load_checkpoint(checkpoint)["global_step"]) if checkpoint else 0
     if checkpoint:
@@ -84,14 +90,11 @@ def _fit(cfg: Any, config: Any, data: Any, folder: Any, *, resume: bool, command
         plugins=[AtomicCheckpointIO()],
         _convert_="all",
     )
-    total_batch = cfg.loader.batch_size * trainer.world_size * trainer.accumulate_grad_batches
-    if checkpoint and cfg.backbone.get("weights"):
-        cfg.backbone.weights = None  # the checkpoint has them all
-    module = build_module(cfg, data.classes, training=True, total_batch=total_batch)
+    module.total_batch = cfg.loader.batch_size * trainer.world_size * trainer.accumulate_grad_batches
     parameters = sum(p.numel() for p in module.detector.parameters()) / 1e6
     log.info(
         "%s: %d training images, %d classes, %.1f M parameters, %d iterations of %d images on %s.",
-        folder.path, len(data.train_index), data.num_classes, parameters, schedule.iterations, total_batch,
+        folder.path, len(data.train_index), data.num_classes, parameters, schedule.iterations, module.total_batch,
         trainer.accelerator.__class__.__name__.removesuffix("Accelerator"),
     )  # fmt: skip
     begun = time.monotonic()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from hydra.utils import get_object
@@ -14,23 +15,65 @@ from omegaconf import DictConfig, OmegaConf
 from detlab.errors import UserError, nearest
 
 _RESERVED = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
-_TOP = {"seed": int, "name": str, "run_dir": str, "overwrite": bool, "channels_last": bool, "compile": bool}
+
+_Positive = Annotated[int, pydantic.Field(ge=1)]
+_Count = Annotated[int, pydantic.Field(ge=0)]
+_Name = Annotated[str, pydantic.Field(min_length=1)]
+_Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
+
+# What the keys outside all groups may hold, by verb; a dotted key belongs to a group that builds no object.
+KEYS: dict[str, dict[str, Any]] = {
+    "train": {
+        "name": _Name,
+        "seed": Annotated[int, pydantic.Field(ge=0, lt=2**32)],
+        "run_dir": _Name,
+        "overwrite": bool,
+        "save_every": _Count,
+        "compile": bool,
+        "report": bool,
+        "trainer.accelerator": _Device,
+        "logger.every": _Positive,
+        "logger.pictures": _Count,
+    },
+    "eval": {
+        "ckpt_path": _Name,
+        "split": Literal["train", "val", "test"],
+        "output": _Name | None,
+        "batch_size": _Positive | None,
+        "pictures": _Count,
+        "accelerator": _Device,
+    },
+    "predict": {
+        "ckpt_path": _Name,
+        "source": _Name,
+        "output": _Name | None,
+        "score": Annotated[float, pydantic.Field(ge=0, le=1)],
+        "batch_size": _Positive,
+        "accelerator": _Device,
+    },
+    "check": {
+        "split": Literal["train", "val", "test", "all"],
+        "images": Literal["full", "header", "none"],
+        "output": _Name | None,
+        "show": _Count,
+    },
+    "report": {"run": _Name},
+}
 
 
-def validate(cfg: DictConfig) -> None:
+def validate(cfg: DictConfig, verb: str = "train") -> None:
     """Raise UserError for the first key whose name or type its object does not take.
 
-    Each node with a `_target_` is held against that callable's annotations (by pydantic); missing mandatory
-    values (`???`) are named.
+    Each node with a `_target_` is held against that callable's annotations (by pydantic), the keys outside all
+    groups against `KEYS` of the verb; missing mandatory values (`???`) are named.
     """
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise UserError(f"{missing[0]} has no value: give it on the command line ({missing[0]}=...).")
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
-    for key, kind in _TOP.items():
-        if key in container:
-            _check_value(container[key], kind, key)
+    for name, kind in KEYS[verb].items():
+        _check_value(OmegaConf.select(cfg, name), kind, name)
     for key, value in container.items():
         _walk(value, str(key))
 
@@ -48,10 +91,11 @@ def _walk(node: Any, path: str) -> None:
 
 
 def _check_call(node: Mapping[str, Any], path: str) -> None:
+    name = node["_target_"]
     try:
-        target = get_object(node["_target_"])
-    except Exception as error:
-        raise UserError(f"{path}._target_: cannot import '{node['_target_']}' ({error}).") from None
+        target = get_object(name)
+    except Exception:
+        raise UserError(f"{path}._target_={name} cannot be imported; give a class or function in full.") from None
     parameters = inspect.signature(target).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
@@ -83,5 +127,7 @@ def _check_value(value: Any, hint: Any, path: str) -> None:
     except pydantic.ValidationError as error:
         problem = error.errors()[0]
         text = problem["msg"][0].lower() + problem["msg"][1:]
-        options = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-        raise UserError(f"{path}={value!r}: {text}{nearest(str(value), options) if options else ''}.") from None
+        options = [str(option) for option in typing.get_args(hint)] if typing.get_origin(hint) is Literal else []
+        close = difflib.get_close_matches(str(value), options, n=1)
+        meant = f" (did you mean '{close[0]}'?)" if close else ""
+        raise UserError(f"{path}={value!r}: {text}{meant}.") from None

@@ -8,6 +8,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,6 +89,11 @@ def make_voc(root: Path, images: int = 6, size: int = 64) -> Path:
     return root
 
 
+def squares(root: str | Path) -> list[str]:
+    """The overrides that name the data set of `make_voc`."""
+    return ["data=custom", "data.format=voc", f"data.root={root}", "data.split=train", "data.val_split=val"]
+
+
 @pytest.fixture
 def voc(tmp_path) -> Path:
     return make_voc(tmp_path / "voc")
@@ -109,4 +115,29 @@ def toy() -> list[str]:
 @pytest.fixture
 def tiny(voc) -> list[str]:
     """Overrides of `detlab train` that train a toy detector on the red and blue squares within seconds."""
-    return ["data=custom", "data.format=voc", f"data.root={voc}", "data.split=train", "data.val_split=val", *TINY]
+    return [*squares(voc), *TINY]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """A folder with `voc` and `run`, the finished run of a toy detector that finds some of the squares. Read only."""
+    from detlab.cli import main
+
+    folder = tmp_path_factory.mktemp("finished")
+    make_voc(folder / "voc")
+    longer = ["schedule.iterations=80", "schedule.val_every=80", "schedule.warmup=10", "loader.batch_size=4"]
+    extra = ["augment=none", "logger=csv", "run_dir=run", "postprocess.score_threshold=0.01"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["detlab"])
+        with pytest.raises(SystemExit) as end:
+            main(["train", *squares("voc"), *TINY, *longer, *extra])
+    assert not end.value.code
+    return folder
+
+
+@pytest.fixture
+def trained(finished, tmp_path) -> Path:
+    """`run` in the current folder: a copy of the finished run, whose data are in `voc` there."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    return Path("run")

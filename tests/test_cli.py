@@ -37,7 +37,7 @@ def test_a_misspelt_verb_is_answered_with_the_nearest(detlab):
         ("+schedule.iteration=5", "There is no key 'schedule.iteration' in the config (did you mean 'iterations'"),
         ("schedule.lr=fast", "schedule.lr='fast': input should be a valid number"),
         ("schedule.decay=cosin", "(did you mean 'cosine'?)"),
-        ("loader.batch_size=0", "loader: Expected a batch_size of at least 1, got 0."),
+        ("loader.batch_size=0", "loader: Expected batch_size >= 1, got 0."),
         ("assigner.positive=1.5", "assigner: "),
         ("schedule.iterations=-3", "schedule: Expected iterations >= 1, got -3."),
         ("seed=abc", "seed='abc': input should be a valid integer"),

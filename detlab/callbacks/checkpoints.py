@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,20 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a file that is not its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{path} is not a readable checkpoint ({reason[:120]}): give a .ckpt file made by detlab train."
+            f"{path} is not a readable checkpoint ({_reason(error)}): give a .ckpt file made by detlab train."
         ) from None
     if not isinstance(loaded, dict) or "state_dict" not in loaded or "detlab" not in loaded:
         raise UserError(f"{path} is not a checkpoint of detlab: give a .ckpt file made by detlab train.")
     return loaded
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):
+        return "no torch file, or one with other things in it than tensors and plain values"
+    if isinstance(error, EOFError):
+        return "the file is empty or cut short"
+    return (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0][:120]
 
 
 class RunInfo(Callback):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detlab.data import findings
 from detlab.data.index import AnnotationIndex
-from detlab.data.problems import ABSENT, OnError, Problem
+from detlab.data.problems import ABSENT, OnError, Problem, Split
 from detlab.errors import UserError
 
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
@@ -38,6 +38,12 @@ def find_problems(index: AnnotationIndex, *, read_images: Literal["none", "heade
     ]
 
 
+def empty_split(source: str, split: Split) -> Problem:
+    """That a split has no pictures, which no row of an index can tell."""
+    message = f"the {split} split has no pictures; check its paths and the names of its splits."
+    return Problem("empty split", "error", source, "", message)
+
+
 def clean(
     index: AnnotationIndex, problems: Iterable[Problem], on_error: OnError
 ) -> tuple[AnnotationIndex, dict[str, int]]:
@@ -54,8 +60,8 @@ def clean(
         quoted = "; ".join(str(problem).rstrip(".") for problem in errors[:_SHOWN])
         rest = f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
         raise UserError(
-            f"{len(errors)} error{'s' * (len(errors) > 1)} in the data set: {quoted}{rest}. Mend the files (`detlab "
-            "check` lists all), or go on without them: data.on_error=skip_box or data.on_error=skip_image."
+            f"{len(errors)} error{'s' * (len(errors) > 1)} in the data set: {quoted}{rest}; mend the files (`detlab "
+            "check` lists all), or go on without them with data.on_error=skip_box or data.on_error=skip_image."
         )
     whole = on_error == "skip_image"
     keep_image = np.ones(len(index), np.bool_)

@@ -61,6 +61,8 @@ class CocoSource:
             self.classes = class_names(first) if first.is_file() else None
         folders = [self.root / wanted, self.root / "images" / wanted]
         images = next((folder for folder in folders if folder.is_dir()), folders[0])
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; set data.root to the folder with COCO's annotations.")
         return read_coco(images, file, classes=self.classes, name=self.name)
 
     def _annotations(self, split: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,16 @@ from detlab.errors import UserError
 
 _Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Side = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+_WORDS = {
+    "Object missing required field": "there is no",
+    r"`array` of length (\d+)": r"\1 values",
+    "`float`": "a number",
+    "`int`": "a whole number",
+    "`str`": "text",
+    "`array`": "a list",
+    "`object`": "an object",
+}
 
 # gc=False: none of these can be part of a cycle, and the collector would walk a million of them.
 
@@ -114,13 +125,14 @@ def _patiently(path: Path, content: bytes) -> CocoFile:
     for key, kind in (("images", CocoImage), ("annotations", CocoAnnotation), ("categories", CocoCategory)):
         records = document.get(key)
         if not isinstance(records, list):
-            raise UserError(f"{path}: expected a list under '{key}', got {type(records).__name__}.")
+            got = type(records).__name__ if key in document else "nothing"
+            raise UserError(f"{path}: expected a list under '{key}', got {got}.")
         for number, record in enumerate(records):
             try:
                 getattr(result, key).append(_convert(record, kind))
             except msgspec.ValidationError as error:
                 where = _name_of(key, number, record)
-                problem = Problem("malformed record", "error", str(path), where, f"{error}.")
+                problem = Problem("malformed record", "error", str(path), where, _plain(str(error)))
                 owner = record.get("image_id") if isinstance(record, dict) else None
                 result.problems.append((problem, owner if isinstance(owner, int) else None))
     return result
@@ -131,6 +143,15 @@ def _convert(record: Any, kind: type[Any]) -> Any:
     if isinstance(record, dict):
         record = {key: value for key, value in record.items() if value is not None}
     return msgspec.convert(record, kind, strict=False)
+
+
+def _plain(message: str) -> str:
+    """msgspec's complaint in words: ``bbox[2]: expected a number, got text.``"""
+    for code, words in _WORDS.items():
+        message = re.sub(code, words, message)
+    text, _, place = message.partition(" - at `$.")
+    where = f"{place.rstrip('`')}: " if place else ""
+    return f"{where}{text[0].lower()}{text[1:]}.".replace("`", "")
 
 
 def _name_of(key: str, number: int, record: Any) -> str:

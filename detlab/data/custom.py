@@ -108,10 +108,16 @@ class _CocoFiles:
     def load(self, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
         images, annotations = (Path(place).expanduser() for place in self.files[split])
         if not images.is_dir():
-            raise UserError(f"{images}: no such folder of pictures; set data.images.")
+            raise UserError(f"{images}: no such folder of pictures; set {_key('images', split)}.")
+        if not annotations.exists():
+            raise UserError(f"{annotations}: no such annotation file; set {_key('annotations', split)}.")
         if self.classes is None and split != "train":
             self.classes = class_names(Path(self.files["train"][1]).expanduser())
         return read_coco(images, annotations, classes=self.classes, name=self.name)
+
+
+def _key(name: str, split: Split) -> str:
+    return f"data.{name}" if split == "train" else f"data.{split}_{name}"
 
 
 def _needed(value: str | None, format: str, key: str) -> str:

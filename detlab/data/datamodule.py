@@ -15,7 +15,7 @@ from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader, Sampler
 
-from detlab.data.check import clean, find_problems
+from detlab.data.check import clean, empty_split, find_problems
 from detlab.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DetectionDataset, Transform, collate
 from detlab.data.index import AnnotationIndex
 from detlab.data.memory import keep_freed_memory
@@ -75,7 +75,7 @@ class DetectionDataModule(LightningDataModule):
         super().__init__()
         for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             if size < 1:
-                raise ValueError(f"Expected a {name} of at least 1, got {size}.")
+                raise ValueError(f"Expected {name} >= 1, got {size}.")
         if isinstance(num_workers, int) and num_workers < 0:
             raise ValueError(f"Expected num_workers of 0 or more, or 'auto', got {num_workers}.")
         self.source, self.train_transform, self.eval_transform = source, train_transform, eval_transform
@@ -143,6 +143,11 @@ class DetectionDataModule(LightningDataModule):
             )
         return self._datasets[split]
 
+    def read_pictures(self) -> None:
+        """Decode what `cache_images` keeps in memory, now. Raises UserError for a picture that cannot be read."""
+        for split in _SPLITS["fit"]:
+            self.dataset(split)
+
     def train_dataloader(self) -> DataLoader[Batch]:
         rank, ranks = self._ranks()
         length = len(self.train_index)
@@ -161,7 +166,7 @@ class DetectionDataModule(LightningDataModule):
         problems = problems + find_problems(index, read_images="header" if headers else "none")
         index, counts = clean(index, problems, self.source.on_error)
         if not len(index):
-            raise UserError(f"{self.source.name}: the {split} split has no pictures; check its paths and split names.")
+            raise UserError(str(empty_split(self.source.name, split)))
         for other, known in self.indexes.items():
             if known.classes != index.classes:
                 raise UserError(

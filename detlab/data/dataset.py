@@ -111,9 +111,10 @@ class DetectionDataset(Dataset[Sample | None]):
     def _read(self, row: int) -> NDArray[np.uint8] | None:
         try:
             return read_image(str(self.index.paths[row]))
-        except UserError:
+        except UserError as error:
             if self.on_error == "raise":
-                raise
+                message = str(error).rstrip(".")
+                raise UserError(f"{message}; mend it, or go on without it (data.on_error=skip_image).") from error
             return None
 
     def _read_all(self) -> list[NDArray[np.uint8] | None]:

@@ -201,7 +201,12 @@ def _parse(path: Path, reading: _Reading) -> Element | None:
         reading.problem("missing annotation", path, "", "no such annotation file.")
     except ParseError as error:
         line, column = error.position
-        reading.problem("malformed XML", path, f"line {line}, column {column + 1}", f"malformed XML ({error}).")
+        reading.problem(
+            "malformed XML",
+            path,
+            f"line {line}, column {column + 1}",
+            f"malformed XML ({str(error).partition(':')[0]}).",
+        )
     except DefusedXmlException as error:
         message = f"refused, it declares XML entities, which no annotation needs ({type(error).__name__})."
         reading.problem("malformed XML", path, "", message)

@@ -23,6 +23,8 @@ from detlab.data.problems import ABSENT, OnError, Problem, Split
 from detlab.data.yolo_yaml import label_path, list_images, read_yaml
 from detlab.errors import UserError, nearest
 
+_FRACTION = 2.0  # what lies further off is no box over the edge: the file is in pixels
+
 
 class YoloSource:
     """A data set described by a ``data.yaml``.
@@ -154,7 +156,11 @@ def _parse(values: Sequence[str]) -> tuple[int, tuple[float, float, float, float
         raise ValueError("expected finite numbers")
     if not class_number.is_integer():
         raise ValueError("expected a whole class number")
+    if max(map(abs, numbers)) > _FRACTION:
+        raise ValueError("expected fractions of the picture, not pixels")
     if len(numbers) == 4:
+        if min(numbers[2:]) < 0:
+            raise ValueError("expected no negative width or height")
         return int(class_number), (numbers[0], numbers[1], numbers[2], numbers[3])
     left, right = min(numbers[0::2]), max(numbers[0::2])
     top, bottom = min(numbers[1::2]), max(numbers[1::2])

@@ -164,7 +164,7 @@ def test_raise_quotes_the_first_errors_and_how_to_go_on() -> None:
         clean(*bad_index(), "raise")
     message = str(caught.value)
     assert message.startswith("4 errors in the data set: 0.png, object 2 (ant): it has no area")
-    assert "; and 1 more. " in message
+    assert "; and 1 more; mend the files" in message
     assert "data.on_error=skip_box" in message
 
 
