@@ -53,8 +53,8 @@ def print_split(split: str, index: Any, problems: list[Any], show: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    console.print(f"\n[bold]{split}[/bold]: {index.describe()}", highlight=False)
+    console = Console(markup=False, highlight=False)  # class names may hold brackets
+    console.print(f"\n{split}: {index.describe()}", style="bold")
     if len(index):
         quantiles = [0, 50, 100]
         table = Table("", "least", "median", "most")
@@ -77,12 +77,12 @@ def print_split(split: str, index: Any, problems: list[Any], show: int) -> None:
         kinds.setdefault((problem.severity, problem.kind), []).append(problem)
     for (severity, kind), group in sorted(kinds.items()):
         colour = "red" if severity == "error" else "yellow"
-        console.print(f"[{colour}]{severity}[/]: {len(group)} × {kind}", highlight=False)
+        console.print(f"{severity}: {len(group)} × {kind}", style=colour)
         for problem in group[:show]:
             where = f"{problem.file}, {problem.record}" if problem.record else problem.file
-            console.print(f"  {where}: {problem.message}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"  {where}: {problem.message}", soft_wrap=True)
         if len(group) > show:
-            console.print(f"  … and {len(group) - show} more (show={len(group)} prints all)", highlight=False)
+            console.print(f"  … and {len(group) - show} more (show={len(group)} prints all)")
 
 
 def draw_histograms(index: Any, folder: Path) -> None:

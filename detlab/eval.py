@@ -22,7 +22,7 @@ def evaluate(cfg: Any) -> dict[str, Any]:
     from detlab.build import build_datamodule, build_module, evaluation_loader, load_run, load_weights, pick_device
     from detlab.data.relabel import relabel
     from detlab.logs import quiet
-    from detlab.outputs import pr_curves, save_examples, save_predictions
+    from detlab.outputs import pr_curves, rounded, save_examples, save_predictions
     from detlab.runs import RunFolder, write_atomic
     from detlab.validate import validate
 
@@ -54,9 +54,9 @@ def evaluate(cfg: Any) -> dict[str, Any]:
     content = {
         "checkpoint": str(cfg.ckpt_path), "data": merged.data.name, "split": cfg.split, "images": len(index),
         "device": "CPU" if module.device.type == "cpu" else torch.cuda.get_device_name(),
-        "test": metrics, "pr_curves": pr_curves(module, "test"),
+        "test": {name: rounded(value) for name, value in metrics.items()}, "pr_curves": pr_curves(module, "test"),
     }  # fmt: skip
-    write_atomic(folder.metrics, json.dumps(content, indent=1).replace("NaN", "null"))
+    write_atomic(folder.metrics, json.dumps(content, indent=1))
     print_metrics(metrics, f"{merged.data.name} {cfg.split}: {len(index)} images")
     log.info("Written to %s", Path(folder.path))
     return metrics
@@ -64,20 +64,22 @@ def evaluate(cfg: Any) -> dict[str, Any]:
 
 def print_metrics(metrics: dict[str, float], title: str) -> None:
     """The metric table on the terminal: the summary, then AP and AP50 per class."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     def cell(value: float | None) -> str:
         return "–" if value is None or value != value else f"{100 * value:.1f}"
 
-    console = Console()
-    summary = Table(title=title, title_justify="left")
+    console = Console(markup=False, highlight=False)  # class names may hold brackets
+    console.print(title)
+    summary = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)  # fits 80 columns, as in a log
     names = [name for name in metrics if "/" not in name]
     for name in names:
         summary.add_column(name, justify="right")
     summary.add_row(*(cell(metrics[name]) for name in names))
     console.print(summary)
-    per_class = Table("class", "AP", "AP50")
+    per_class = Table("class", "AP", "AP50", box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for name in (name for name in metrics if name.startswith("AP/")):
         label = name.removeprefix("AP/")
         per_class.add_row(label, cell(metrics[name]), cell(metrics.get(f"AP50/{label}")))

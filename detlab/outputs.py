@@ -37,7 +37,7 @@ def save_results(
     stages: dict[str, dict[str, float | None]] = {"val": {}, "test": {}}
     for name, value in values.items():
         stage, _, metric = name.partition("/")
-        stages[stage][metric] = None if np.isnan(value) else round(value, 6)
+        stages[stage][metric] = rounded(value)
     saved = {
         **result,
         **stages,
@@ -52,6 +52,11 @@ def save_results(
         tracker.summarise(saved, images)
     write_atomic(folder.metrics, json.dumps(saved, indent=1))
     return saved
+
+
+def rounded(value: float) -> float | None:
+    """A metric as it is written: six decimals, null where there is nothing to measure."""
+    return None if np.isnan(value) else round(value, 6)
 
 
 def save_predictions(folder: RunFolder, detections: dict[int, Detections], class_ids: Any) -> None:

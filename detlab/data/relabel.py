@@ -16,7 +16,7 @@ def relabel(index: AnnotationIndex, classes: Sequence[str]) -> AnnotationIndex:
     """The same images and boxes with labels in the order of `classes`.
 
     `classes` may hold names that the index lacks (nobody looked for them); a class of the index that has boxes
-    but stands not among `classes` raises UserError.
+    but stands not among `classes` raises UserError. Each class keeps its id in the annotation file.
     """
     if tuple(classes) == index.classes:
         return index
@@ -30,6 +30,8 @@ def relabel(index: AnnotationIndex, classes: Sequence[str]) -> AnnotationIndex:
             )
     to = np.array([position.get(name, -1) for name in index.classes], dtype=np.int64)
     known = to >= 0
+    class_ids = index.class_ids.max(initial=0) + 1 + np.arange(len(classes))
+    class_ids[to[known]] = index.class_ids[known]
     annotated = np.zeros((len(index.source_names), len(classes)), dtype=bool)
     annotated[:, to[known]] = index.annotated[:, known]
     return replace(
@@ -37,7 +39,7 @@ def relabel(index: AnnotationIndex, classes: Sequence[str]) -> AnnotationIndex:
         classes=tuple(classes),
         labels=to[index.labels].astype(np.int32),
         annotated=annotated,
-        class_ids=np.arange(1, len(classes) + 1),
+        class_ids=class_ids,
     )
 
 
