@@ -53,7 +53,7 @@ def print_split(split: str, index: Any, problems: list[Any], show: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(markup=False, highlight=False)  # class names may hold brackets
+    console = Console(markup=False, emoji=False, highlight=False)  # class names may hold brackets
     console.print(f"\n{split}: {index.describe()}", style="bold")
     if len(index):
         quantiles = [0, 50, 100]

@@ -71,7 +71,7 @@ def print_metrics(metrics: dict[str, float], title: str) -> None:
     def cell(value: float | None) -> str:
         return "–" if value is None or value != value else f"{100 * value:.1f}"
 
-    console = Console(markup=False, highlight=False)  # class names may hold brackets
+    console = Console(markup=False, emoji=False, highlight=False)  # class names may hold brackets
     console.print(title)
     summary = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)  # fits 80 columns, as in a log
     names = [name for name in metrics if "/" not in name]

@@ -1,0 +1,133 @@
+"""`detlab check`: counts, every problem, histograms, the exit status, and nothing of the user's changed."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from detlab.data.coco import to_coco
+from detlab.data.custom import CustomSource
+
+ROOT = Path(__file__).resolve().parents[1]
+BCCD = ROOT.parent / "shared" / "data" / "bccd"
+VOC = ["data=custom", "data.format=voc", "data.root=voc", "data.split=train", "data.val_split=val"]
+
+pytestmark = pytest.mark.usefixtures("voc")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def errors_in(out: str) -> dict[str, int]:
+    return {kind: int(count) for count, kind in re.findall(r"^error: (\d+) × (.*)$", out, re.MULTILINE)}
+
+
+def warnings_in(out: str) -> dict[str, int]:
+    return {kind: int(count) for count, kind in re.findall(r"^warning: (\d+) × (.*)$", out, re.MULTILINE)}
+
+
+def test_sound_data_are_counted_and_drawn(detlab):
+    before = contents(Path("voc"))
+    result = detlab("check", *VOC)
+    assert result.status == 0, result.out + result.err
+    assert "train: 4 images, 8 boxes, 2 classes (blue, red)" in result.out
+    assert "val: 2 images, 4 boxes, 2 classes (blue, red)" in result.out
+    assert "test:" not in result.out  # val stands in, and is told once
+    assert re.search(r"red +│ 4 +│ 4 ", result.out)
+    assert re.search(r"image width +│ 64 +│ 64 +│ 64 ", result.out)
+    assert result.out.rstrip().endswith("No errors.")
+    for split in ("train", "val"):
+        names = sorted(path.name for path in Path("check/custom", split).iterdir())
+        assert names == ["boxes_per_image.png", "classes.png", "sizes.png"]
+        for name in names:
+            with Image.open(Path("check/custom", split, name)) as picture:
+                assert min(picture.size) > 100
+    assert contents(Path("voc")) == before
+
+
+def test_every_problem_is_listed_and_the_status_tells(detlab):
+    xml = Path("voc/Annotations/0000.xml")
+    xml.write_text(re.sub(r"<xmax>\d+", "<xmax>90", xml.read_text(), count=1))
+    Path("voc/Annotations/0001.xml").write_text("<annotation>")
+    Path("voc/JPEGImages/0002.jpg").write_bytes(b"")
+    Path("voc/JPEGImages/0005.jpg").write_bytes(Path("voc/JPEGImages/0004.jpg").read_bytes())
+    before = contents(Path("voc"))
+    result = detlab("check", *VOC, "output=null")
+    assert result.status == 1
+    assert errors_in(result.out) == {"box outside": 1, "malformed XML": 1, "unreadable image": 1}
+    assert warnings_in(result.out) == {"duplicate image": 1}
+    assert "  voc/Annotations/0001.xml, line 1, column 13: malformed XML (no element found)." in result.out
+    assert "  voc/JPEGImages/0005.jpg: same content as voc/JPEGImages/0004.jpg." in result.out
+    assert result.out.rstrip().endswith("3 errors: mend the files, or train with data.on_error=skip_box.")
+    assert contents(Path("voc")) == before
+    assert [path.name for path in Path().iterdir()] == ["voc"]
+
+
+def test_warnings_alone_are_no_failure(detlab):
+    Path("voc/Annotations/0005.xml").write_text(
+        "<annotation><size><width>64</width><height>64</height></size></annotation>"
+    )
+    result = detlab("check", *VOC, "output=null")
+    assert result.status == 0
+    assert warnings_in(result.out) == {"image without boxes": 1}
+
+
+@pytest.mark.parametrize(("images", "found"), [("none", {}), ("header", {}), ("full", {"unreadable image": 1})])
+def test_how_closely_pictures_are_looked_at(detlab, images, found):
+    picture = Path("voc/JPEGImages/0001.jpg")
+    content = picture.read_bytes()
+    picture.write_bytes(content[: len(content) // 2])
+    result = detlab("check", *VOC, "output=null", f"images={images}")
+    assert errors_in(result.out) == found
+    assert result.status == bool(found)
+
+
+def test_one_split_and_few_lines(detlab):
+    for name in ("0000", "0001", "0002"):
+        Path(f"voc/Annotations/{name}.xml").unlink()
+    result = detlab("check", *VOC, "output=null", "show=1", "split=train")
+    assert "val:" not in result.out
+    assert errors_in(result.out) == {"missing annotation": 3}
+    assert result.out.count("no such annotation file.") == 1
+    assert "… and 2 more (show=3 prints all)" in result.out
+
+
+def test_class_names_are_printed_as_they_are(detlab):
+    index, _ = CustomSource("voc", root="voc", split="train", val_split="val").load("train")
+    content = to_coco(index, "voc/JPEGImages")
+    content["categories"][0]["name"] = "[red]stop[/red] :cat:"
+    Path("coco.json").write_text(json.dumps(content))
+    files = ["data.images=voc/JPEGImages", "data.annotations=coco.json", "data.val_annotations=coco.json"]
+    result = detlab("check", "data=custom", "data.format=coco", *files)
+    assert result.status == 0, result.out
+    assert result.out.count("[red]stop[/red] :cat:") == 2
+
+
+def test_as_a_module_from_a_shell(tmp_path):
+    (tmp_path / "voc/JPEGImages/0003.jpg").unlink()
+    command = [sys.executable, "-m", "detlab.check", *VOC, "output=null"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert errors_in(done.stdout) == {"missing image": 1}
+
+
+@pytest.mark.skipif(not BCCD.is_dir(), reason="the BCCD pictures are not here (../shared/data/bccd)")
+def test_bccd_has_two_boxes_without_area(detlab):
+    before = {path: path.stat().st_mtime_ns for path in BCCD.rglob("*")}
+    source = [f"data.root={BCCD}", "data.split=trainval", "data.val_split=test"]
+    result = detlab("check", "data=custom", "data.format=voc", *source, "images=header")
+    assert result.status == 1
+    assert "train: 292 images, 3,941 boxes, 3 classes (Platelets, RBC, WBC)" in result.out
+    assert "val: 72 images, 945 boxes, 3 classes (Platelets, RBC, WBC)" in result.out
+    assert errors_in(result.out) == {"zero-area box": 2}
+    for name, record in (("BloodImage_00338", "object 13 (RBC)"), ("BloodImage_00343", "object 4 (RBC)")):
+        assert f"{name}.xml, {record}: zero-area box" in result.out
+    assert {path: path.stat().st_mtime_ns for path in BCCD.rglob("*")} == before

@@ -1,0 +1,129 @@
+"""Every option of every group composes, fits the signatures of what it builds, and can be built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from detlab.build import rehearse
+from detlab.errors import UserError
+from detlab.launch import CONFIG_DIR, groups
+from detlab.validate import KEYS, validate
+
+CUSTOM = ["data.format=voc", "data.root=voc", "data.split=train"]
+# What an option needs beside it; to be told so is the test of `refuse_combinations`.
+NEEDS = {
+    "data=custom": CUSTOM,
+    "scale=small": CUSTOM,
+    "loss=focal_giou_centerness": ["detector.head.quality=centerness"],
+    "loss=focal_giou_iou": ["detector.head.quality=iou"],
+}
+OPTIONS = [f"{group}={option}" for group, options in groups().items() if group != "hydra" for option in options]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def configs() -> Iterator[None]:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        yield
+
+
+def options(group: str) -> list[str]:
+    return groups()[group]
+
+
+def checked(overrides: list[str]) -> DictConfig:
+    needed = [extra for override in overrides for extra in NEEDS.get(override, [])]
+    if "data=voc07" in overrides:
+        needed = [extra for extra in needed if extra not in CUSTOM]
+    cfg = compose("train", [*overrides, *needed])
+    validate(cfg)
+    rehearse(cfg)
+    return cfg
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option(option):
+    if option == "trainer=gpu" and not torch.cuda.is_available():
+        with pytest.raises(UserError, match=r"trainer: .*gpu"):
+            checked([option])
+        return
+    cfg = checked([option])
+    group, name = option.split("=")
+    if group == "scale":
+        assert cfg.scale_name == name
+    if group == "method":
+        assert cfg.method_name == name
+
+
+@pytest.mark.parametrize(("method", "scale"), product(options("method"), options("scale")))
+def test_every_method_at_every_scale(method, scale):
+    cfg = checked([f"method={method}", f"scale={scale}"])
+    assert cfg.run_dir == f"runs/{cfg.name}/{scale}/seed=0"
+    assert cfg.name.endswith(method)
+
+
+@pytest.mark.parametrize(("method", "backbone"), product(options("method"), ["small", "resnet18"]))
+def test_every_method_on_other_backbones(method, backbone):
+    cfg = checked([f"method={method}", f"backbone={backbone}", "seed=3"])
+    assert cfg.detector.backbone == cfg.backbone
+    assert cfg.run_dir.endswith("seed=3")
+
+
+@pytest.mark.parametrize(
+    ("detector", "assigner", "loss"), product(options("detector"), options("assigner"), options("loss"))
+)
+def test_detectors_assigners_and_losses_combine_freely(detector, assigner, loss):
+    checked([f"detector={detector}", f"assigner={assigner}", f"loss={loss}"])
+
+
+def test_a_single_group_can_be_overridden_after_a_method():
+    plain = checked(["method=atss"])
+    other = checked(["method=atss", "assigner=max_iou", "schedule.lr=0.5"])
+    assert other.assigner._target_.endswith("MaxIoU")
+    assert other.schedule.lr == 0.5
+    assert other.detector == plain.detector
+    assert other.loss == plain.loss
+
+
+@pytest.mark.parametrize("scale", options("scale"))
+@pytest.mark.parametrize(
+    "choice", ["trainer=default", "resize=fixed", "backbone=resnet34", "schedule=2x", "data=voc07"]
+)
+def test_what_is_asked_for_wins_over_the_scale(scale, choice):
+    group = choice.split("=")[0]
+    asked = checked([f"scale={scale}", choice])[group]
+    assert asked == compose("train", ["scale=paper", choice])[group]
+
+
+def test_every_group_stands_in_the_defaults_of_train():
+    named = {key for entry in OmegaConf.load(CONFIG_DIR / "train.yaml").defaults if entry != "_self_" for key in entry}
+    assert {key.removeprefix("optional ") for key in named} == set(groups())
+
+
+@pytest.mark.parametrize("verb", ["eval", "predict", "check", "report"])
+def test_the_other_verbs(verb):
+    given = {"eval": ["ckpt_path=x"], "predict": ["ckpt_path=x", "source=y"], "check": [], "report": ["run=x"]}[verb]
+    cfg = compose(verb, given)
+    validate(cfg, verb)
+    plain = {key for key, value in cfg.items() if not OmegaConf.is_config(value)} - {"data", "postprocess"}
+    assert plain == set(KEYS[verb])  # no key goes unchecked
+
+
+def test_no_key_of_train_goes_unchecked():
+    cfg = compose("train")
+    plain = {key for key, value in cfg.items() if not OmegaConf.is_config(value)}
+    assert plain - {"scale_name", "method_name"} == {key for key in KEYS["train"] if "." not in key}
+
+
+@pytest.mark.parametrize("option", [f"data={name}" for name in options("data")])
+def test_every_data_set_under_check_and_eval(option):
+    extra = NEEDS.get(option, [])
+    validate(compose("check", [option, *extra]), "check")
+    cfg = compose("eval", [option, *extra, "ckpt_path=x", "postprocess=nms"])
+    validate(cfg, "eval")
+    assert cfg.data.name
