@@ -16,16 +16,25 @@ def tidy(arguments: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[
     ``key=value``, and for a group's option that does not exist: where a group may be left out, Hydra would leave it
     out for a misspelt name too, and evaluate on other data than asked for.
     """
-    return [_tidy(argument, groups) for argument in arguments]
+    if any(argument.startswith(("--config-", "-cd", "-cp", "hydra.searchpath=")) for argument in arguments):
+        groups = {}  # a folder of the user's own may have more options
+    flags = ["", *arguments]
+    return [
+        # A word after a flag is the flag's: `--cfg job`.
+        argument
+        if argument.startswith("-") or (flag.startswith("-") and "=" not in argument)
+        else _tidy(argument, groups)
+        for flag, argument in zip(flags, arguments)
+    ]
 
 
 def _tidy(argument: str, groups: Mapping[str, Sequence[str]]) -> str:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    key, equals, value = argument.partition("=")
-    if argument.startswith(("-", "~")) or argument in ("job", "hydra", "all"):  # the last three: --cfg job
+    if argument.startswith("~"):
         return argument
+    key, equals, value = argument.partition("=")
     if not equals or not key.strip("+@"):
         raise UserError(f"'{argument}' is no setting; write key=value, such as seed=1.")
     quote = next((q for q in "\"'" if q not in value), "")

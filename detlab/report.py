@@ -210,7 +210,8 @@ def report(cfg: Any) -> Path:
 
 def main() -> None:
     """The run's folder may stand alone: ``detlab report runs/x`` is ``detlab report run=runs/x``."""
-    sys.argv[1:] = [a if a.startswith(("-", "run=", "hydra.", "+", "~")) else f"run={a}" for a in sys.argv[1:]]
+    if len(sys.argv) > 1 and not sys.argv[1].startswith(("-", "run=", "hydra.", "+", "~")):
+        sys.argv[1] = f"run={sys.argv[1]}"
     launch("report", report)
 
 

@@ -14,6 +14,9 @@ from detlab.data.coco import to_coco
 from detlab.data.custom import CustomSource
 from detlab.data.yolo_txt import write_yolo
 
+CPU = "accelerator=cpu"  # the run was tested there, and the last digits differ elsewhere
+RUN = [CPU, "ckpt_path=run"]
+
 pytestmark = pytest.mark.usefixtures("trained")
 
 
@@ -51,7 +54,7 @@ def as_yolo(names: list[str] | None = None) -> list[str]:
 
 
 def test_on_its_own_data_it_repeats_the_metrics_of_training(detlab):
-    result = detlab("eval", "ckpt_path=run")
+    result = detlab("eval", *RUN)
     assert result.status == 0, result.err
     assert result.err == ""
     trained, evaluated = read("run/metrics.json"), read("run/eval/custom-test/metrics.json")
@@ -63,7 +66,7 @@ def test_on_its_own_data_it_repeats_the_metrics_of_training(detlab):
 
 
 def test_the_table_fits_a_log_and_names_the_classes(detlab):
-    out = detlab("eval", "ckpt_path=run", "output=elsewhere").out
+    out = detlab("eval", *RUN, "output=elsewhere").out
     assert "custom test: 2 images" in out
     assert "…" not in out
     assert all(len(line) <= 80 for line in out.splitlines())
@@ -78,14 +81,14 @@ def test_the_table_fits_a_log_and_names_the_classes(detlab):
 @pytest.mark.parametrize("path", ["run/checkpoints/last.ckpt", "run/checkpoints/best.ckpt", "alone.ckpt"])
 def test_a_checkpoint_file_stands_for_its_run(detlab, path):
     shutil.copy("run/checkpoints/last.ckpt", "alone.ckpt")
-    result = detlab("eval", f"ckpt_path={path}", "pictures=0", "output=out")
+    result = detlab("eval", CPU, f"ckpt_path={path}", "pictures=0", "output=out")
     assert result.status == 0, result.err
     assert read("out/metrics.json")["test"] == read("run/metrics.json")["test"]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_the_batch_size_does_not_matter(detlab, batch):
-    assert detlab("eval", "ckpt_path=run", f"batch_size={batch}", "pictures=0", "output=out").status == 0
+    assert detlab("eval", *RUN, f"batch_size={batch}", "pictures=0", "output=out").status == 0
     values, expected = read("out/metrics.json")["test"], read("run/metrics.json")["test"]
     assert {k: v for k, v in values.items() if v is not None} == pytest.approx(
         {k: v for k, v in expected.items() if v is not None}, abs=1e-4
@@ -106,14 +109,14 @@ def test_other_formats_and_class_orders_give_the_same_metrics(detlab, form):
         "yolo in another order": lambda: as_yolo(["red", "blue"]),
         "coco in another order": lambda: as_coco(swap),
     }[form]()
-    result = detlab("eval", "ckpt_path=run", *overrides, "pictures=0", "output=out")
+    result = detlab("eval", *RUN, *overrides, "pictures=0", "output=out")
     assert result.status == 0, result.err
     assert read("out/metrics.json")["test"] == read("run/metrics.json")["test"]
     assert read("out/metrics.json")["pr_curves"] == read("run/metrics.json")["pr_curves"]
 
 
 def test_without_an_output_each_data_set_and_split_has_its_folder(detlab):
-    assert detlab("eval", "ckpt_path=run", *as_yolo(), "data.name=other", "split=train", "pictures=0").status == 0
+    assert detlab("eval", *RUN, *as_yolo(), "data.name=other", "split=train", "pictures=0").status == 0
     content = read("run/eval/other-train/metrics.json")
     assert (content["data"], content["split"], content["images"]) == ("other", "train", 4)
     assert read("run/metrics.json")["status"] == "finished"
@@ -125,7 +128,7 @@ def test_a_class_that_nobody_drew_here_counts_for_nothing(detlab):
         content["categories"] = [c for c in content["categories"] if c["id"] != red]
         content["annotations"] = [a for a in content["annotations"] if a["category_id"] != red]
 
-    result = detlab("eval", "ckpt_path=run", *as_coco(blue_only), "pictures=0", "output=out")
+    result = detlab("eval", *RUN, *as_coco(blue_only), "pictures=0", "output=out")
     assert result.status == 0, result.err
     values, before = read("out/metrics.json")["test"], read("run/metrics.json")["test"]
     assert values["AP/red"] is None
@@ -134,9 +137,9 @@ def test_a_class_that_nobody_drew_here_counts_for_nothing(detlab):
 
 
 def test_another_postprocess_can_be_tried(detlab):
-    assert detlab("eval", "ckpt_path=run", "postprocess=nms", "postprocess.max_detections=1", "output=out").status == 0
+    assert detlab("eval", *RUN, "postprocess=nms", "postprocess.max_detections=1", "output=out").status == 0
     assert len(read("out/predictions.json")) == 2  # one a picture
-    found = detlab("eval", "ckpt_path=run", "postprocess=nms", "postprocess.score_threshold=1.1")
+    found = detlab("eval", *RUN, "postprocess=nms", "postprocess.score_threshold=1.1")
     assert found.status == 1
     assert "postprocess: Expected" in found.err
 
@@ -155,7 +158,7 @@ def test_the_predictions_fit_the_annotation_file(detlab):
         for record in content["images"]:
             record["id"] += 500
 
-    assert detlab("eval", "ckpt_path=run", *as_coco(other_ids), "pictures=0", "output=out").status == 0
+    assert detlab("eval", *RUN, *as_coco(other_ids), "pictures=0", "output=out").status == 0
     truth = COCO("coco.json")
     evaluation = COCOeval(truth, truth.loadRes("out/predictions.json"), "bbox")
     evaluation.evaluate()
@@ -171,6 +174,6 @@ def test_the_detector_of_a_moving_average_is_the_one_that_was_tested(detlab, toy
     extra = ["callbacks=ema", "logger=csv", "logger.pictures=0", "report=false", "run_dir=averaged"]
     data = ["data=custom", "data.format=voc", "data.root=voc", "data.split=train", "data.val_split=val"]
     assert detlab("train", *data, *toy, *longer, *extra).status == 0
-    assert detlab("eval", "ckpt_path=averaged", "pictures=0", "output=out").status == 0
+    assert detlab("eval", CPU, "ckpt_path=averaged", "pictures=0", "output=out").status == 0
     assert read("out/predictions.json") == read("averaged/predictions.json") != []
     assert read("out/metrics.json")["test"] == read("averaged/metrics.json")["test"]

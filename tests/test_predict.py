@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 from torchvision.ops import box_iou
 
 pytestmark = pytest.mark.usefixtures("trained")
+RUN = ["accelerator=cpu", "ckpt_path=run"]
 PICTURE = "voc/JPEGImages/0000.jpg"
 
 
@@ -27,7 +28,7 @@ def corners(records: list[dict]) -> torch.Tensor:
 
 def test_on_a_picture(detlab):
     before = Path(PICTURE).read_bytes()
-    result = detlab("predict", "ckpt_path=run", f"source={PICTURE}", "score=0.2")
+    result = detlab("predict", *RUN, f"source={PICTURE}", "score=0.2")
     assert result.status == 0, result.err
     assert result.err == ""
     folder = Path("run/predictions/0000")
@@ -44,7 +45,7 @@ def test_on_a_picture(detlab):
 def test_a_picture_is_drawn_on_where_something_was_found(detlab):
     original = np.asarray(Image.open(PICTURE))
     for score, changed in (("0.2", True), ("1", False)):
-        assert detlab("predict", "ckpt_path=run", f"source={PICTURE}", f"score={score}", "output=out").status == 0
+        assert detlab("predict", *RUN, f"source={PICTURE}", f"score={score}", "output=out").status == 0
         drawn = Image.open("out/0001_0000.png").convert("RGB")
         same = drawn.size == (64, 64) and np.array_equal(np.asarray(drawn), original)
         assert same != changed
@@ -54,7 +55,7 @@ def test_on_a_folder_coco_reads_the_result(detlab):
     Path("voc/JPEGImages/more").mkdir()
     Path(PICTURE).rename("voc/JPEGImages/more/0000.JPG")
     Path("voc/JPEGImages/notes.txt").write_text("not a picture")
-    result = detlab("predict", "ckpt_path=run", "source=voc/JPEGImages", "batch_size=4", "output=out")
+    result = detlab("predict", *RUN, "source=voc/JPEGImages", "batch_size=4", "output=out")
     assert result.status == 0, result.err
     coco = COCO("out/predictions.json")
     names = [image["file_name"] for image in coco.loadImgs(coco.getImgIds())]
@@ -71,9 +72,7 @@ def test_on_a_folder_coco_reads_the_result(detlab):
 
 
 def test_it_finds_what_eval_finds(detlab):
-    assert (
-        detlab("predict", "ckpt_path=run", "source=voc/JPEGImages/0004.jpg", "output=out", "batch_size=2").status == 0
-    )
+    assert detlab("predict", *RUN, "source=voc/JPEGImages/0004.jpg", "output=out", "batch_size=2").status == 0
     expected = [r for r in json.loads(Path("run/predictions.json").read_text()) if r["image_id"] == 0]
     found = found_in("out/predictions.json")
     assert len(found) == len(expected) > 0
@@ -92,7 +91,7 @@ def test_boxes_are_in_pixels_of_the_file_whatever_the_resizing(detlab):
     picture.resize((256, 192), Image.Resampling.NEAREST).save("large.png")
     picture.save("small.png")
     for name in ("small", "large"):
-        assert detlab("predict", "ckpt_path=run", f"source={name}.png", f"output={name}").status == 0
+        assert detlab("predict", *RUN, f"source={name}.png", f"output={name}").status == 0
     image = json.loads(Path("large/predictions.json").read_text())["images"][0]
     assert (image["width"], image["height"]) == (256, 192)
     small, large = (found_in(f"{name}/predictions.json") for name in ("small", "large"))
@@ -104,7 +103,7 @@ def test_boxes_are_in_pixels_of_the_file_whatever_the_resizing(detlab):
 
 def test_a_broken_picture_in_a_folder_is_left_out_and_named(detlab):
     Path("voc/JPEGImages/0003.jpg").write_bytes(b"\xff\xd8\xff broken")
-    result = detlab("predict", "ckpt_path=run", "source=voc/JPEGImages", "output=out")
+    result = detlab("predict", *RUN, "source=voc/JPEGImages", "output=out")
     assert result.status == 0
     assert "Left out: voc/JPEGImages/0003.jpg: " in result.out
     images = json.loads(Path("out/predictions.json").read_text())["images"]
@@ -120,12 +119,12 @@ def test_grey_transparent_and_turned_pictures_are_read(detlab):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown a quarter turn clockwise
     picture.resize((64, 32)).save("odd/turned.jpg", exif=exif)
-    assert detlab("predict", "ckpt_path=run", "source=odd", "output=out").status == 0
+    assert detlab("predict", *RUN, "source=odd", "output=out").status == 0
     images = json.loads(Path("out/predictions.json").read_text())["images"]
     assert [(image["width"], image["height"]) for image in images] == [(64, 64), (64, 64), (32, 64)]
 
 
 def test_another_postprocess_can_be_tried(detlab):
     one = ["postprocess=nms", "postprocess.max_detections=1"]
-    assert detlab("predict", "ckpt_path=run", f"source={PICTURE}", *one, "output=out").status == 0
+    assert detlab("predict", *RUN, f"source={PICTURE}", *one, "output=out").status == 0
     assert len(found_in("out/predictions.json")) == 1
