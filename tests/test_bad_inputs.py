@@ -350,7 +350,7 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
         "report on nothing": ("report", nothing),
         "report on a missing folder": ("report runs/x/mini/seed=0", nothing),
         "report on a folder without a run": ("report voc", nothing),
-        "report on damaged metrics": ("report run", lambda f: f.cut("run/metrics.json")),
+        "report on damaged metrics": ("report run", lambda f: f.write("run/metrics.json", '{"status":\n "fin')),
         "report on a damaged history": ("report run", lambda f: f.write("run/metrics.csv", "step,train/loss\n0,low\n")),
         "a run folder of another config": ("train {SAME} schedule.iterations=90", nothing),
         "a run folder with a damaged config": (

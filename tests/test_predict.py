@@ -128,3 +128,14 @@ def test_another_postprocess_can_be_tried(detlab):
     one = ["postprocess=nms", "postprocess.max_detections=1"]
     assert detlab("predict", *RUN, f"source={PICTURE}", *one, "output=out").status == 0
     assert len(found_in("out/predictions.json")) == 1
+
+
+@pytest.mark.parametrize("verb", ["eval", "predict"])
+def test_a_device_that_is_not_there_is_refused(detlab, monkeypatch, verb):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    source = [f"source={PICTURE}"] if verb == "predict" else []
+    for device in ("gpu", "cuda", "mps"):
+        result = detlab(verb, "ckpt_path=run", *source, f"accelerator={device}")
+        assert result.status == 1
+        assert result.err == f"detlab: accelerator={device}: this machine has no such device; take accelerator=cpu.\n"
