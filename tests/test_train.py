@@ -31,6 +31,7 @@ def offline_run(detlab, tiny):
 def test_a_run_leaves_its_files_and_its_names(offline_run):
     run, result = offline_run
     assert "iteration 4/4  val AP" in result.out
+    assert result.err == ""
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["status"] == "finished"
     assert metrics["iterations"] == 4
