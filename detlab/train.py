@@ -51,7 +51,7 @@ def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: 
     from hydra.utils import instantiate
 
     from detlab.build import find_checkpoint
-    from detlab.callbacks.checkpoints import AtomicCheckpointIO, RunInfo, checkpoint_callbacks, load_checkpoint
+    from detlab.callbacks.checkpoints import RunInfo, checkpoint_callbacks, load_checkpoint
     from detlab.callbacks.history import HistoryLogger
     from detlab.callbacks.speed import Speed
     from detlab.logs import quiet
@@ -67,29 +67,14 @@ def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: 
     tracker = instantiate(cfg.logger.tracker, _convert_="all") if cfg.logger.get("tracker") else None
     schedule = instantiate(cfg.schedule, _convert_="all")
     speed = Speed()
-    trainer = instantiate(
-        cfg.trainer,
-        max_steps=schedule.iterations,
-        max_epochs=-1,
-        val_check_interval=schedule.val_every * cfg.trainer.get("accumulate_grad_batches", 1),
-        check_val_every_n_epoch=None,
-        gradient_clip_val=schedule.clip_norm,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=cfg.logger.every,
-        default_root_dir=str(folder.path),
-        logger=[history, *([tracker.logger(folder, config)] if tracker else [])],
-        callbacks=[
-            *instantiate(list(cfg.callbacks.values()), _convert_="all"),
-            RunInfo(config, data.classes),
-            speed,
-            *checkpoint_callbacks(folder.checkpoints, cfg.save_every or schedule.val_every),
-        ],
-        plugins=[AtomicCheckpointIO()],
-        _convert_="all",
-    )
+    loggers = [history, *([tracker.logger(folder, config)] if tracker else [])]
+    callbacks = [
+        *instantiate(list(cfg.callbacks.values()), _convert_="all"),
+        RunInfo(config, data.classes),
+        speed,
+        *checkpoint_callbacks(folder.checkpoints, cfg.save_every or schedule.val_every),
+    ]
+    trainer = _trainer(cfg, schedule, folder, loggers, callbacks)
     module.total_batch = cfg.loader.batch_size * trainer.world_size * trainer.accumulate_grad_batches
     parameters = sum(p.numel() for p in module.detector.parameters()) / 1e6
     log.info(
@@ -124,6 +109,32 @@ def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: 
             tracker.finish()
     _report(cfg, folder, saved)
     return saved
+
+
+def _trainer(cfg: Any, schedule: Any, folder: Any, loggers: list[Any], callbacks: list[Any]) -> Any:
+    """The Lightning trainer of `cfg.trainer`, with length, validation and clipping as the schedule says."""
+    from hydra.utils import instantiate
+
+    from detlab.callbacks.checkpoints import AtomicCheckpointIO
+
+    return instantiate(
+        cfg.trainer,
+        max_steps=schedule.iterations,
+        max_epochs=-1,
+        val_check_interval=schedule.val_every * cfg.trainer.get("accumulate_grad_batches", 1),
+        check_val_every_n_epoch=None,
+        gradient_clip_val=schedule.clip_norm,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=cfg.logger.every,
+        default_root_dir=str(folder.path),
+        logger=loggers,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        _convert_="all",
+    )
 
 
 def _device_name(trainer: Any) -> str:

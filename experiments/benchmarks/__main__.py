@@ -1,4 +1,7 @@
-"""All benchmarks, one after the other: ``python -m experiments.benchmarks [name ...]``. Quote the ratios, not the seconds."""
+"""All benchmarks, one after the other: ``python -m experiments.benchmarks [name ...]``.
+
+Quote the ratios, not the seconds: machines are shared and noisy.
+"""
 
 from __future__ import annotations
 
