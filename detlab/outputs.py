@@ -13,7 +13,7 @@ from detlab.data.index import AnnotationIndex
 from detlab.data.relabel import fingerprint
 from detlab.figures import ground_truth_beside_predictions, png_bytes
 from detlab.metrics.coco_json import predictions_to_coco
-from detlab.runs import RunFolder, config_hash, git_commit, write_atomic
+from detlab.runs import RunFolder, config_hash, write_atomic
 from detlab.structures import Detections
 
 EXAMPLE_SCORE = 0.3
@@ -42,7 +42,6 @@ def save_results(
         **result,
         **stages,
         "status": "finished",
-        "commit": git_commit(),
         "config_hash": config_hash(folder.read_config()),
         "dataset": {"train": fingerprint(data.train_index), "test": fingerprint(index)},
         "classes": list(data.classes),

@@ -56,6 +56,7 @@ def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: 
     from detlab.callbacks.speed import Speed
     from detlab.logs import quiet
     from detlab.outputs import save_results
+    from detlab.runs import git_commit
 
     quiet()
     checkpoint = find_checkpoint(str(folder.path)) if resume and folder.last.exists() else None
@@ -82,7 +83,7 @@ def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: 
         folder.path, len(data.train_index), data.num_classes, parameters, schedule.iterations, module.total_batch,
         trainer.accelerator.__class__.__name__.removesuffix("Accelerator"),
     )  # fmt: skip
-    begun = time.monotonic()
+    begun, commit = time.monotonic(), git_commit()  # of the code that was imported, not of a later checkout
     try:
         trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
         if trainer.interrupted:
@@ -95,6 +96,7 @@ def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: 
             "name": cfg.name,
             "seed": cfg.seed,
             "command": command,
+            "commit": commit,
             "device": _device_name(trainer),
             "minutes": round((time.monotonic() - begun + speed.seconds_before) / 60, 2),
             "images_per_second": round(speed.images_per_second, 1),
