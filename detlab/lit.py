@@ -119,7 +119,7 @@ def refuse_non_finite(total: Tensor, losses: dict[str, Tensor], batch: Batch) ->
     """Raise UserError naming the terms and the batch's image ids when the loss is not finite."""
     if bool(torch.isfinite(total)):
         return
-    terms = ", ".join(f"{name} = {float(loss):g}" for name, loss in losses.items())
+    terms = ", ".join(f"{name} = {float(loss.detach()):g}" for name, loss in losses.items())
     raise UserError(
         f"The loss is not finite ({terms}) on the batch of image ids {batch.image_ids.tolist()}: "
         "lower schedule.lr, set schedule.clip_norm or train in 32-bit; checkpoints already written are kept."
