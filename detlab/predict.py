@@ -121,14 +121,13 @@ def detect(module: Any, loader: Any, device: Any) -> dict[int, Any]:
 
 def draw(path: Path, found: Any, classes: list[str], score: float, target: Path) -> None:
     from detlab.data.image import read_image
-    from detlab.figures import draw_boxes, png_bytes
+    from detlab.figures import draw_boxes, png_bytes, with_legend
     from detlab.runs import write_atomic
 
     keep = found.scores >= score
-    picture = draw_boxes(
-        read_image(path), found.boxes[keep].numpy(), found.labels[keep].numpy(), found.scores[keep].numpy(), classes
-    )
-    write_atomic(target, png_bytes(picture))
+    labels = found.labels[keep].numpy()
+    picture = draw_boxes(read_image(path), found.boxes[keep].numpy(), labels, found.scores[keep].numpy(), classes)
+    write_atomic(target, png_bytes(with_legend(picture, labels, classes)))
 
 
 def main() -> None:

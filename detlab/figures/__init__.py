@@ -4,6 +4,7 @@ from detlab.figures.boxes import draw_boxes
 from detlab.figures.compare import ground_truth_beside_predictions
 from detlab.figures.curves import loss_curves, metric_curves, pr_curves
 from detlab.figures.histograms import boxes_per_image, class_histogram, size_histogram
+from detlab.figures.legend import with_legend
 from detlab.figures.output import png_bytes, save_png, svg_text
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "save_png",
     "size_histogram",
     "svg_text",
+    "with_legend",
 ]

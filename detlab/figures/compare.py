@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detlab.figures.boxes import draw_boxes, sans
-from detlab.figures.style import FAINT, INK, colour
+from detlab.figures.legend import GAP, draw_legend, legend_height
+from detlab.figures.style import INK
 
 if TYPE_CHECKING:  # so that whoever only wants a curve does not wait for torch
     from detlab.structures import Detections, Targets
@@ -64,9 +65,9 @@ def ground_truth_beside_predictions(
     right = f"Predictions: {int(shown.sum())} with score ≥ {score_threshold:.2f}"
     present = sorted({*targets.labels.tolist(), *detections.labels[shown].tolist()})
     height, width = picture.shape[:2]
-    gap, head = 16, 68 if title else 38
+    gap, head = GAP, 68 if title else 38
     full = max(2 * width + 3 * gap, 700)
-    legend, foot = _legend_rows([classes[k] for k in present], full - 2 * gap)
+    foot = legend_height([classes[k] for k in present], full - 2 * gap)
     canvas = Image.new("RGB", (full, head + height + foot + gap), "white")
     draw = ImageDraw.Draw(canvas)
     if title:
@@ -74,20 +75,5 @@ def ground_truth_beside_predictions(
     for panel, words, x in zip(panels, (left, right), (gap, full // 2 + gap // 2)):
         draw.text((x, head - 17), words, fill=INK, font=sans(17), anchor="lm")
         canvas.paste(Image.fromarray(panel), (x, head))
-    for (x, y, name), k in zip(legend, present):
-        top = head + height + 14 + y
-        draw.rounded_rectangle((gap + x, top, gap + x + 16, top + 16), 3, fill=colour(k), outline=FAINT)
-        draw.text((gap + x + 24, top + 8), name, fill=INK, font=sans(16), anchor="lm")
+    draw_legend(draw, present, classes, gap, head + height + 14, full - 2 * gap)
     return np.asarray(canvas).copy()
-
-
-def _legend_rows(names: Sequence[str], width: int) -> tuple[list[tuple[int, int, str]], int]:
-    """Where each name goes, (x, y, name), wrapped at `width` pixels; and the height they take."""
-    placed, x, y = [], 0, 0
-    for name in names:
-        wide = 24 + int(sans(16).getlength(name)) + 20
-        if x and x + wide > width:
-            x, y = 0, y + 26
-        placed.append((x, y, name))
-        x += wide
-    return placed, (y + 36 if names else 0)
