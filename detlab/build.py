@@ -101,7 +101,7 @@ def build_module(cfg: DictConfig, classes: list[str], *, training: bool, total_b
         schedule=_instantiate(cfg, "schedule") if training else None,
         total_batch=total_batch,
     )
-    if cfg.get("compile"):
+    if training and cfg.get("compile"):
         module.detector.compile()
     return module
 
@@ -127,9 +127,14 @@ def _rehearse_trainer(cfg: DictConfig) -> None:
         if key in cfg.trainer:
             raise UserError(f"trainer.{key} is set by detlab itself; use {instead}.")
     try:
-        instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_model_summary=False)
+        trainer = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_model_summary=False)
     except Exception as error:
         raise as_user_error(error, "trainer") from error
+    if trainer.world_size > 1:
+        raise UserError(
+            f"trainer.devices={cfg.trainer.get('devices')} asks for {trainer.world_size} processes, and detlab "
+            "trains in one: take trainer.devices=1."
+        )
 
 
 def pick_device(accelerator: str) -> torch.device:

@@ -23,7 +23,7 @@ Everything after the verb is a Hydra override. `detlab <verb> --help` lists the 
 `detlab <verb> --cfg job` prints the whole config, `detlab train -m key=a,b` runs a sweep.
 
   detlab train                                    the embedded scenes, on the CPU, in minutes
-  detlab train data=custom data.format=voc data.root=my_data scale=small
+  detlab train data=custom data.format=voc data.root=my_data data.split=train scale=small
   detlab eval ckpt_path=runs/scenes-retinanet/mini/seed=0
   detlab predict ckpt_path=runs/scenes-retinanet/mini/seed=0 source=photos/
   detlab check data=custom data.format=coco data.images=img data.annotations=ann.json

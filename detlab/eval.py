@@ -19,8 +19,16 @@ def evaluate(cfg: Any) -> dict[str, Any]:
     from lightning import Trainer
     from omegaconf import OmegaConf
 
-    from detlab.build import build_datamodule, build_module, evaluation_loader, load_run, load_weights, pick_device
-    from detlab.data.relabel import relabel
+    from detlab.build import (
+        build_datamodule,
+        build_module,
+        evaluation_loader,
+        find_checkpoint,
+        load_run,
+        load_weights,
+        pick_device,
+    )
+    from detlab.data.relabel import fingerprint, relabel
     from detlab.logs import quiet
     from detlab.outputs import pr_curves, rounded, save_examples, save_predictions
     from detlab.runs import RunFolder, write_atomic
@@ -48,12 +56,13 @@ def evaluate(cfg: Any) -> dict[str, Any]:
     )  # fmt: skip
     values = trainer.test(module, loader, verbose=False)[0]
     metrics = {name.removeprefix("test/"): float(value) for name, value in values.items()}
-    folder = RunFolder(cfg.output or home / "eval" / f"{merged.data.name}-{cfg.split}")
+    weights = find_checkpoint(str(cfg.ckpt_path)).stem
+    folder = RunFolder(cfg.output or home / "eval" / f"{merged.data.name}-{cfg.split}-{fingerprint(index)}-{weights}")
     save_predictions(folder, module.detections, index.class_ids)
     save_examples(folder, index, module.detections, classes, cfg.pictures)
     content = {
         "checkpoint": str(cfg.ckpt_path), "data": merged.data.name, "split": cfg.split, "images": len(index),
-        "device": "CPU" if module.device.type == "cpu" else torch.cuda.get_device_name(),
+        "device": torch.cuda.get_device_name() if module.device.type == "cuda" else module.device.type,
         "test": {name: rounded(value) for name, value in metrics.items()}, "pr_curves": pr_curves(module, "test"),
     }  # fmt: skip
     write_atomic(folder.metrics, json.dumps(content, indent=1))

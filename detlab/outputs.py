@@ -69,6 +69,8 @@ def save_examples(
 ) -> list[Path]:
     """Ground truth beside predictions for `count` pictures spread over the split, as `figures/example_*.png`."""
     paths: list[Path] = []
+    for old in folder.figures.glob("example_*.png"):
+        old.unlink()
     for row in np.unique(np.linspace(0, len(index) - 1, min(count, len(index))).astype(int)).tolist():
         found = detections.get(int(index.ids[row]))
         if found is None:

@@ -16,8 +16,8 @@ import yaml
 from detlab.errors import UserError
 
 # Keys that say where or how conveniently a run is made, not what is computed.
-NOT_IDENTITY = ("run_dir", "overwrite", "logger", "progress", "report")
-NOT_IDENTITY_NESTED = {"loader": ("num_workers", "cache_images")}
+NOT_IDENTITY = ("run_dir", "overwrite", "logger", "report", "save_every")
+NOT_IDENTITY_NESTED = {"loader": ("num_workers", "cache_images"), "callbacks": ("progress", "learning_rate")}
 
 State = Literal["new", "unfinished", "finished"]
 

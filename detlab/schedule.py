@@ -58,7 +58,7 @@ class Schedule:
         self.warmup, self.warmup_factor = warmup, warmup_factor
         self.decay, self.milestones, self.gamma = decay, tuple(milestones), gamma
         self.final_factor, self.clip_norm = final_factor, clip_norm
-        self.val_every = val_every or iterations
+        self.val_every = min(val_every or iterations, iterations)
 
     def factor(self, iteration: int) -> float:
         """The learning rate at `iteration` (from 0) over the scaled base rate."""

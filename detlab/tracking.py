@@ -50,8 +50,8 @@ class WandbTracker:
         summary = {k: v for k, v in result.items() if isinstance(v, str | int | float)}
         summary |= {f"test/{name}": value for name, value in result["test"].items()}
         run.config.update({"dataset": result["dataset"]}, allow_val_change=True)
-        if pictures:
-            run.log({"test/examples": [wandb.Image(str(path), caption=path.stem) for path in pictures]})
+        if pictures:  # one panel each: W&B wants the pictures of a panel to be of one size
+            run.log({f"test/{path.stem}": wandb.Image(str(path)) for path in pictures})
         run.summary.update(summary)
 
     def finish(self) -> None:

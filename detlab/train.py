@@ -35,7 +35,7 @@ def train(cfg: Any) -> dict[str, Any]:
     seed_everything(cfg.seed, verbose=False)
     data = build_datamodule(cfg)
     data.setup()
-    if cfg.backbone.get("weights") and folder.last.exists() and not cfg.overwrite:
+    if cfg.backbone.get("weights") and folder.state() == "unfinished" and folder.last.exists() and not cfg.overwrite:
         cfg.backbone.weights = None  # the checkpoint has them all
     # Before the folder is claimed: weights or pictures that cannot be read should leave nothing behind.
     module = build_module(cfg, data.classes, training=True)
@@ -73,7 +73,7 @@ def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: 
         *instantiate(list(cfg.callbacks.values()), _convert_="all"),
         RunInfo(config, data.classes),
         speed,
-        *checkpoint_callbacks(folder.checkpoints, cfg.save_every or schedule.val_every),
+        *checkpoint_callbacks(folder.checkpoints, cfg.save_every, schedule.val_every),
     ]
     trainer = _trainer(cfg, schedule, folder, loggers, callbacks)
     module.total_batch = cfg.loader.batch_size * trainer.world_size * trainer.accumulate_grad_batches
@@ -85,13 +85,15 @@ def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: 
     )  # fmt: skip
     begun, commit = time.monotonic(), git_commit()  # of the code that was imported, not of a later checkout
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-        history.save()
-        values = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-        trainer.test(module, datamodule=data, verbose=False)
-        values |= {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
+            history.save()
+            trainer.test(module, datamodule=data, verbose=False)
+        except SystemExit:  # how Lightning answers Ctrl-C
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+        values = history.latest("val/") | history.latest("test/")
         result = {
             "name": cfg.name,
             "seed": cfg.seed,

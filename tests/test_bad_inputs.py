@@ -410,6 +410,7 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
         "an unknown precision": ("train trainer.precision=8", nothing),
         "a device of no such name": ("train trainer.accelerator=gpuu", nothing),
         "no device": ("train trainer.devices=0", nothing),
+        "more devices than one": ("train trainer.devices=2", nothing),
         "logging every 0 steps": ("train logger.every=0", nothing),
         "a class that cannot be imported": ("train assigner._target_=detlab.assigners.Atss", nothing),
         "check of a split of no such name": ("check {VOC} split=tset", nothing),

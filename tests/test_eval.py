@@ -57,11 +57,12 @@ def test_on_its_own_data_it_repeats_the_metrics_of_training(detlab):
     result = detlab("eval", *RUN)
     assert result.status == 0, result.err
     assert result.err == ""
-    trained, evaluated = read("run/metrics.json"), read("run/eval/custom-test/metrics.json")
+    folder = evaluation("custom-test-*-last")
+    trained, evaluated = read("run/metrics.json"), read(folder / "metrics.json")
     assert trained["test"]["AP"] > 0
     assert evaluated["test"] == trained["test"]
     assert evaluated["pr_curves"] == trained["pr_curves"]
-    assert read("run/eval/custom-test/predictions.json") == read("run/predictions.json")
+    assert read(folder / "predictions.json") == read("run/predictions.json")
     assert evaluated["images"] == 2
 
 
@@ -115,10 +116,18 @@ def test_other_formats_and_class_orders_give_the_same_metrics(detlab, form):
     assert read("out/metrics.json")["pr_curves"] == read("run/metrics.json")["pr_curves"]
 
 
-def test_without_an_output_each_data_set_and_split_has_its_folder(detlab):
+def evaluation(pattern: str) -> Path:
+    (folder,) = Path("run/eval").glob(pattern)
+    return folder
+
+
+def test_without_an_output_each_data_set_split_and_checkpoint_has_its_folder(detlab):
     assert detlab("eval", *RUN, *as_yolo(), "data.name=other", "split=train", "pictures=0").status == 0
-    content = read("run/eval/other-train/metrics.json")
+    best = "ckpt_path=run/checkpoints/best.ckpt"
+    assert detlab("eval", best, *as_yolo(), "data.name=other", "split=train", "pictures=0").status == 0
+    content = read(evaluation("other-train-*-last") / "metrics.json")
     assert (content["data"], content["split"], content["images"]) == ("other", "train", 4)
+    assert evaluation("other-train-*-best").is_dir()
     assert read("run/metrics.json")["status"] == "finished"
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,8 @@ import torch
 
 from detlab import lit
 from detlab.callbacks.checkpoints import load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def read_rows(path) -> list[dict[str, str]]:
@@ -75,25 +80,26 @@ def test_a_finished_run_is_skipped_and_a_changed_one_refused(detlab, tiny):
     assert Path("run/metrics.json").stat().st_mtime_ns == written
 
 
-@pytest.mark.parametrize("extra", [[], ["callbacks=ema", "schedule.optimizer=adamw"]], ids=["sgd", "adamw+ema"])
-def test_a_stopped_run_goes_on_bit_for_bit(detlab, tiny, monkeypatch, extra):
+@pytest.mark.parametrize(("extra", "stop"), [([], 4), (["callbacks=ema"], 4), (["callbacks=ema"], 3)])
+def test_a_stopped_run_goes_on_bit_for_bit(detlab, tiny, monkeypatch, extra, stop):
+    """Stopped after 4 of 6 iterations, or after 3, where a validation has just been."""
     tiny = [*tiny, "logger=csv", "logger.pictures=0", "report=false", "save_every=1", "augment=scratch",
             "schedule.iterations=6", "schedule.val_every=3", *extra]  # fmt: skip
     assert detlab("train", *tiny, "run_dir=whole").status == 0
     calls = {"n": 0}
     original = lit.refuse_non_finite
 
-    def stop_at_the_fifth(*args):
+    def stop_late(*args):
         calls["n"] += 1
-        if calls["n"] == 5:
+        if calls["n"] == stop + 1:
             raise RuntimeError("power cut")
         original(*args)
 
-    monkeypatch.setattr(lit, "refuse_non_finite", stop_at_the_fifth)
+    monkeypatch.setattr(lit, "refuse_non_finite", stop_late)
     with pytest.raises(RuntimeError, match="power cut"):
         detlab("train", *tiny, "run_dir=parts")
     monkeypatch.setattr(lit, "refuse_non_finite", original)
-    assert load_checkpoint("parts/checkpoints/last.ckpt")["global_step"] == 4
+    assert load_checkpoint("parts/checkpoints/last.ckpt")["global_step"] == stop
     resumed = detlab("train", *tiny, "run_dir=parts")
     assert resumed.status == 0
     assert "Going on from" in resumed.out
@@ -167,3 +173,36 @@ def test_a_toy_detector_learns_red_and_blue_squares(detlab, tiny):
     losses = [float(row["train/loss"]) for row in read_rows("run/metrics.csv") if row["train/loss"]]
     assert losses[-1] < 0.4 * losses[0]
     assert json.loads(Path("run/metrics.json").read_text())["test"]["AP50"] > 0.5
+
+
+def test_the_last_iteration_is_validated_whatever_the_interval(detlab, tiny):
+    tiny = [*tiny, "logger=csv", "logger.pictures=0", "report=false", "run_dir=run"]
+    assert detlab("train", *tiny, "schedule.iterations=5", "schedule.val_every=2").status == 0
+    assert [row["step"] for row in read_rows("run/metrics.csv") if row["val/AP"]] == ["1", "3", "4"]
+
+
+def test_a_run_stopped_in_its_final_test_keeps_its_validation(detlab, tiny):
+    tiny = [*tiny, "logger=csv", "logger.pictures=0", "report=false", "run_dir=run"]
+    assert detlab("train", *tiny).status == 0
+    before = json.loads(Path("run/metrics.json").read_text())
+    Path("run/metrics.json").unlink()
+    assert detlab("train", *tiny).status == 0
+    after = json.loads(Path("run/metrics.json").read_text())
+    assert after["val"].keys() == before["val"].keys()
+    assert after["test"] == before["test"]
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_run_goes_on(tmp_path, tiny):
+    command = [sys.executable, "-m", "detlab.train", *tiny, "logger=csv", "logger.pictures=0", "report=false",
+               "run_dir=run", "schedule.iterations=3000", "schedule.val_every=1500", "save_every=1"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 130, err
+    assert "start the same command again" in err
+    assert load_checkpoint(last)["global_step"] >= 1

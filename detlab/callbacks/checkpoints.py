@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from detlab.errors import UserError
@@ -62,20 +62,38 @@ class RunInfo(Callback):
         checkpoint["detlab"] = self.info
 
 
-def checkpoint_callbacks(folder: Path, save_every: int) -> list[Callback]:
-    """`best.ckpt` by val/AP after each validation and `last.ckpt` each `save_every` iterations and at the end.
+def checkpoint_callbacks(folder: Path, save_every: int, val_every: int) -> list[Callback]:
+    """`best.ckpt` by val/AP after each validation; `last.ckpt` each `save_every` iterations, after each validation
+    (every `val_every` iterations) and at the end.
 
     No version counter: with one, a `last-v1.ckpt` would be written while resuming reads a stale `last.ckpt`.
     """
     best = ModelCheckpoint(folder, "best", monitor="val/AP", mode="max", enable_version_counter=False)
-    last = LastCheckpoint(
-        folder, "last", every_n_train_steps=save_every, enable_version_counter=False, save_on_train_epoch_end=False
-    )
-    return [best, last]
+    return [best, LastCheckpoint(folder / "last.ckpt", save_every, val_every)]
 
 
-class LastCheckpoint(ModelCheckpoint):
-    """The newest state, also when training ends between two saves."""
+class LastCheckpoint(Checkpoint):
+    """The newest state. Where a validation follows an iteration, it is saved after that and not before: a run that
+    goes on from it has the validation's values in its history and knows the best score."""
+
+    def __init__(self, path: Path, save_every: int, val_every: int) -> None:
+        self.path, self.save_every, self.val_every = path, save_every, val_every
+        self._saved = -1
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:  # noqa: ARG002
+        step = trainer.global_step
+        if step >= trainer.max_steps:
+            trainer.should_stop = True  # makes Lightning validate once more where val_every does not divide the length
+        elif self.save_every and step % self.save_every == 0 and step % self.val_every and step != self._saved:
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._save(trainer)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        trainer.save_checkpoint(Path(self.dirpath or ".") / "last.ckpt")
+        self._save(trainer)
+
+    def _save(self, trainer: Any) -> None:
+        self._saved = trainer.global_step
+        trainer.save_checkpoint(self.path)

@@ -44,6 +44,14 @@ class HistoryLogger(Logger):
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The config stands in `config.yaml`."""
 
+    def latest(self, prefix: str) -> dict[str, float]:
+        """The newest values whose names begin with `prefix`: those of the last row that has any."""
+        for step in sorted(self.rows, reverse=True):
+            values = {name: value for name, value in self.rows[step].items() if name.startswith(prefix)}
+            if values:
+                return values
+        return {}
+
     @rank_zero_only
     def save(self) -> None:
         names = sorted({name for row in self.rows.values() for name in row})
