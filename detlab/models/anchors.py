@@ -46,6 +46,7 @@ class AnchorGenerator:
     def per_location(self) -> int:
         return self.octaves * len(self.ratios)
 
+    @torch.compiler.disable  # looked up in a cache, which tracing would pass by
     def __call__(self, sizes: Sequence[tuple[int, int]], device: torch.device) -> Anchors:
         """Anchors for maps of these (height, width), one per level. The same tensors for the same sizes."""
         if len(sizes) != len(self.levels):
