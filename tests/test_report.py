@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from detlab.errors import UserError
-from detlab.figures import save_png
+from detlab.figures import png_bytes
 from detlab.report import read_history, write_report
+from detlab.runs import write_atomic
 
 VALUES = {"AP": 0.4312, "AP50": 0.7131, "AP75": float("nan"), "AP/cat": 0.5, "AP50/cat": 0.8, "AP/<dog>": float("nan")}
 METRICS: dict[str, Any] = {
@@ -58,8 +59,8 @@ def run(tmp_path: Path) -> Path:
     (folder / "metrics.json").write_text(json.dumps(METRICS))
     (folder / "metrics.csv").write_text(HISTORY)
     for n in range(10):
-        save_png(np.full((8, 8, 3), n, dtype=np.uint8), folder / "figures" / f"example_{n:02d}.png")
-    save_png(np.zeros((8, 8, 3), dtype=np.uint8), folder / "figures" / "other.png")
+        write_atomic(folder / "figures" / f"example_{n:02d}.png", png_bytes(np.full((8, 8, 3), n, dtype=np.uint8)))
+    write_atomic(folder / "figures" / "other.png", png_bytes(np.zeros((8, 8, 3), dtype=np.uint8)))
     return folder
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detlab.data import findings
 from detlab.data.index import AnnotationIndex
 from detlab.data.problems import ABSENT, OnError, Problem, Split
 from detlab.errors import UserError
 
-QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 _SHOWN = 3  # problems quoted in an error
 
 
@@ -75,54 +72,3 @@ def clean(
         raise UserError(f"No image is left after data.on_error={on_error}; the first error was: {errors[0]}")
     counts = dict(Counter(problem.kind for problem in errors))
     return index.select_boxes(keep_box).select(keep_image), counts
-
-
-@dataclass(frozen=True)
-class Summary:
-    """images, boxes, ignored: counts. classes: boxes per class, in label order.
-
-    boxes_per_image, box_sizes (square root of width × height, pixels), image_widths, image_heights: their
-    `QUANTILES` in percent; NaN where there is nothing to measure. problems: by kind, the gravest kinds first.
-    """
-
-    images: int
-    boxes: int
-    ignored: int
-    classes: dict[str, int]
-    boxes_per_image: tuple[float, ...]
-    box_sizes: tuple[float, ...]
-    image_widths: tuple[float, ...]
-    image_heights: tuple[float, ...]
-    problems: dict[str, list[Problem]]
-    errors: int
-    warnings: int
-
-
-def summarise(index: AnnotationIndex, problems: Iterable[Problem]) -> Summary:
-    """Count and measure; boxes without a finite area are left out of `box_sizes`."""
-    sides = (index.boxes[:, 2:] - index.boxes[:, :2]).astype(np.float64)
-    areas = np.where((sides > 0).all(1), sides.prod(1), np.nan)
-    grouped: dict[str, list[Problem]] = {}
-    for problem in sorted(problems, key=lambda problem: problem.severity):
-        grouped.setdefault(problem.kind, []).append(problem)
-    errors = sum(problem.severity == "error" for group in grouped.values() for problem in group)
-    counts = np.bincount(index.labels, minlength=len(index.classes)).tolist()
-    return Summary(
-        images=len(index),
-        boxes=len(index.boxes),
-        ignored=int(index.ignore.sum()),
-        classes=dict(zip(index.classes, counts, strict=True)),
-        boxes_per_image=_quantiles(index.counts),
-        box_sizes=_quantiles(np.sqrt(areas[np.isfinite(areas)])),
-        image_widths=_quantiles(index.widths),
-        image_heights=_quantiles(index.heights),
-        problems=grouped,
-        errors=errors,
-        warnings=sum(map(len, grouped.values())) - errors,
-    )
-
-
-def _quantiles(values: NDArray[Any]) -> tuple[float, ...]:
-    if not len(values):
-        return (float("nan"),) * len(QUANTILES)
-    return tuple(float(value) for value in np.percentile(values, QUANTILES))

@@ -5,7 +5,7 @@ from detlab.figures.compare import ground_truth_beside_predictions
 from detlab.figures.curves import loss_curves, metric_curves, pr_curves
 from detlab.figures.histograms import boxes_per_image, class_histogram, size_histogram
 from detlab.figures.legend import with_legend
-from detlab.figures.output import png_bytes, save_png, svg_text
+from detlab.figures.output import png_bytes, svg_text
 
 __all__ = [
     "boxes_per_image",
@@ -16,7 +16,6 @@ __all__ = [
     "metric_curves",
     "png_bytes",
     "pr_curves",
-    "save_png",
     "size_histogram",
     "svg_text",
     "with_legend",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,16 +26,6 @@ def png_bytes(picture: NDArray[np.uint8] | Figure, dpi: int = 130) -> bytes:
         with house_style():
             picture.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
-
-
-def save_png(picture: NDArray[np.uint8] | Figure, path: str | Path, dpi: int = 130) -> Path:
-    """Write it, making the folder; the file appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + f".{os.getpid()}.part")
-    part.write_bytes(png_bytes(picture, dpi))
-    part.replace(path)
-    return path
 
 
 def svg_text(figure: Figure, name: str) -> str:

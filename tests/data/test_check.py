@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detlab.data.check import QUANTILES, clean, find_problems, summarise
+from detlab.data.check import clean, find_problems
 from detlab.data.index import AnnotationIndex
 from detlab.data.problems import ABSENT, Problem
 from detlab.errors import UserError
@@ -181,22 +181,3 @@ def test_nothing_left_is_an_error() -> None:
     index = make([[5, 5, 5, 5]])
     with pytest.raises(UserError, match=r"No image is left after data\.on_error=skip_image"):
         clean(index, find_problems(index), "skip_image")
-
-
-def test_the_summary_counts_and_measures() -> None:
-    index, problems = bad_index()
-    summary = summarise(index, problems)
-    assert (summary.images, summary.boxes, summary.ignored, summary.classes) == (4, 5, 0, {"ant": 5})
-    assert summary.boxes_per_image[QUANTILES.index(100)] == 2
-    assert summary.box_sizes[0] == 3
-    assert summary.box_sizes[-1] == 8
-    assert summary.image_heights == (80.0,) * len(QUANTILES)
-    assert (summary.errors, summary.warnings) == (4, 1)
-    assert list(summary.problems)[-1] == "thin box"
-    assert len(summary.problems["zero-area box"]) == 1
-
-
-def test_the_summary_of_nothing() -> None:
-    summary = summarise(make([], images=0), [])
-    assert (summary.images, summary.boxes, summary.errors) == (0, 0, 0)
-    assert np.isnan(summary.box_sizes).all()
