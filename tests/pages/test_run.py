@@ -10,7 +10,7 @@ import pytest
 
 from detlab.errors import UserError
 from detlab.figures import png_bytes
-from detlab.report import read_history, write_report
+from detlab.pages.run import write_report
 from detlab.runs import write_atomic
 
 VALUES = {"AP": 0.4312, "AP50": 0.7131, "AP75": float("nan"), "AP/cat": 0.5, "AP50/cat": 0.8, "AP/<dog>": float("nan")}
@@ -142,13 +142,3 @@ def test_broken_files_are_named(run: Path, file: str, content: bytes, message: s
     (run / file).write_bytes(content)
     with pytest.raises(UserError, match=message):
         write_report(run)
-
-
-def test_history(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.csv"
-    assert read_history(path) == {}
-    path.write_text(HISTORY + "20,1.0,0.")  # cut off while it was written
-    history = read_history(path)
-    assert list(history) == ["step", "train/loss", "train/loss_box", "lr", "val/AP"]
-    assert history["step"].tolist() == [0, 10, 10]
-    assert np.isnan(history["val/AP"]).tolist() == [True, True, False]
