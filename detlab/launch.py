@@ -6,12 +6,15 @@ import difflib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from detlab.errors import UserError, nearest
+from detlab.experiments import GROUP, config_folders, rows_in
 from detlab.overrides import tidy
+from detlab.sweeps import check_sweep, is_sweep
 
 PACKAGE = Path(__file__).resolve().parent
 CONFIG_DIR = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if (path / "train.yaml").is_file())
@@ -33,16 +36,21 @@ def _logged_in() -> bool:
         return False
 
 
-def launch(verb: str, run: Callable[[Any], Any]) -> None:
+def launch(verb: str, run: Callable[[Any], Any], check: Callable[[Any, str | None], None] | None = None) -> None:
     """Run `run(cfg)` under Hydra with `conf/<verb>.yaml` and the command line's overrides.
 
     UserError and Hydra's own complaints become one line on stderr and exit status 1; anything else is our bug
-    and keeps its traceback. A `run` that returns an int gives the exit status.
+    and keeps its traceback. A `run` that returns an int gives the exit status. In a sweep a job that fails says so
+    at once and leaves the others alone; the exit status is then 1.
+
+    check: raises UserError for a config (given it and the name of its experiment) that cannot run; a sweep asks it
+    about every job before the first one starts.
     """
     set_defaults()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    folders = config_folders(sys.argv[1:], CONFIG_DIR)
     try:
-        sys.argv[1:] = tidy(sys.argv[1:], groups())
+        sys.argv[1:] = tidy(sys.argv[1:], groups(), rows_in(folders))
     except UserError as error:
         _fail(str(error))
     import hydra
@@ -57,15 +65,24 @@ def launch(verb: str, run: Callable[[Any], Any]) -> None:
     def task(cfg: Any) -> Any:
         try:
             value = run(cfg)
-        except (UserError, OmegaConfBaseException) as error:
+        except Exception as error:
+            expected = isinstance(error, UserError | OmegaConfBaseException)
             if HydraConfig.get().mode != RunMode.RUN:
+                _say_failed(error, expected)
                 raise  # the launcher must see which job of a sweep failed
+            if not expected:
+                raise
             refused.append(error)  # alone, Hydra would print a second message above ours
             return None
         status.append(value if isinstance(value, int) else 0)
         return value
 
+    overrides = [a for a in sys.argv[1:] if ("=" in a and not a.startswith("-")) or a.startswith("~")]
+    sweeping = False
     try:
+        if is_sweep(sys.argv[1:]):
+            check_sweep(verb, overrides, folders, check)
+            sweeping = True
         hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=verb)(task)()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         refused.append(error)
@@ -75,9 +92,20 @@ def launch(verb: str, run: Callable[[Any], Any]) -> None:
         refused.append(error)
     except KeyboardInterrupt:
         _fail("Interrupted; start the same command again to go on from the last checkpoint.", status=130)
+    except Exception as error:
+        if not sweeping:
+            raise
+        refused.append(error)  # its traceback was printed when it happened
     if refused:
-        _fail(explain(refused[0], verb, [a for a in sys.argv[1:] if "=" in a or a.startswith("~")]))
+        sentence = explain(refused[0], verb, overrides)
+        _fail(f"Not every run of the sweep ended well; the first to fail: {sentence}" if sweeping else sentence)
     raise SystemExit(max(status, default=0))
+
+
+def _say_failed(error: Exception, expected: bool) -> None:
+    if not expected:
+        traceback.print_exception(error)
+    print(f"detlab: this run failed: {error if expected else repr(error)}", file=sys.stderr, flush=True)
 
 
 def _fail(message: str, status: int = 1) -> None:
@@ -118,7 +146,9 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
 def groups() -> dict[str, list[str]]:
     """The options of each config group."""
     folders = sorted(path for path in CONFIG_DIR.iterdir() if path.is_dir())
-    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+    return {
+        folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders if folder.name != GROUP
+    }
 
 
 def keys_of(verb: str, overrides: list[str]) -> list[str]:

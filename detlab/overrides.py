@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from detlab import experiments
 from detlab.errors import UserError, nearest
 
 
-def tidy(arguments: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
+def tidy(arguments: Sequence[str], groups: Mapping[str, Sequence[str]], rows: Sequence[str] = ()) -> list[str]:
     """The command line with every value in quotes that Hydra's grammar would refuse bare, such as the path in
-    ``ckpt_path=runs/x/seed=0``.
+    ``ckpt_path=runs/x/seed=0``, and with ``experiment=glob(...)`` written out.
 
-    groups: the options of each config group. Raises UserError for an argument that is neither a flag (``-m``) nor
-    ``key=value``, and for a group's option that does not exist: where a group may be left out, Hydra would leave it
-    out for a misspelt name too, and evaluate on other data than asked for.
+    groups: the options of each config group; rows: those of `experiment`. Raises UserError for an argument that is
+    neither a flag (``-m``) nor ``key=value``, and for a group's option that does not exist: where a group may be left
+    out, Hydra would leave it out for a misspelt name too, and evaluate on other data than asked for.
     """
     if any(argument.startswith(("--config-", "-cd", "-cp", "hydra.searchpath=")) for argument in arguments):
         groups = {}  # a folder of the user's own may have more options
@@ -23,12 +24,12 @@ def tidy(arguments: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[
         # A word after a flag is the flag's: `--cfg job`.
         argument
         if argument.startswith("-") or (flag.startswith("-") and "=" not in argument)
-        else _tidy(argument, groups)
+        else _tidy(argument, groups, rows)
         for flag, argument in zip(flags, arguments)
     ]
 
 
-def _tidy(argument: str, groups: Mapping[str, Sequence[str]]) -> str:
+def _tidy(argument: str, groups: Mapping[str, Sequence[str]], rows: Sequence[str]) -> str:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -46,6 +47,9 @@ def _tidy(argument: str, groups: Mapping[str, Sequence[str]]) -> str:
         except HydraException:
             continue
         group = key.lstrip("+")
+        if group == experiments.GROUP:
+            chosen = experiments.expand(parsed, rows)
+            return f"{key}={chosen}" if chosen else candidate
         if group in groups:
             _check_option(group, parsed, groups[group])
         return candidate

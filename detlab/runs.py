@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tempfile
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +16,18 @@ import yaml
 
 from detlab.errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 # Keys that say where or how conveniently a run is made, not what is computed.
-NOT_IDENTITY = ("run_dir", "overwrite", "logger", "report", "save_every")
+NOT_IDENTITY = ("run_dir", "name", "setting", "overwrite", "logger", "report", "save_every")
 NOT_IDENTITY_NESTED = {"loader": ("num_workers", "cache_images"), "callbacks": ("progress", "learning_rate")}
 
 State = Literal["new", "unfinished", "finished"]
+
+PART = ".part"  # how the name of a file ends while it is being written
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -27,7 +35,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -55,6 +63,9 @@ class RunFolder:
         self.last = self.checkpoints / "last.ckpt"
         self.best = self.checkpoints / "best.ckpt"
         self.figures = self.path / "figures"
+        self.failure = self.path / "failure.json"
+        self.claimed = False
+        self._lock: int | None = None
 
     def read_config(self) -> dict[str, Any]:
         try:
@@ -92,8 +103,10 @@ class RunFolder:
         """Claim the folder for a run of `config` and say what is there already.
 
         Raises UserError, with the difference, when the folder holds a run of another config and not
-        `overwrite`; with `overwrite` what the earlier run left is forgotten.
+        `overwrite`; with `overwrite` what the earlier run left is forgotten. Raises UserError when another process
+        holds the folder, until that process calls `release` or ends, however it ends.
         """
+        self._take_lock()
         if overwrite and self.config.exists():
             self._forget()
         state = self.state()
@@ -106,12 +119,57 @@ class RunFolder:
                 )
         else:
             write_atomic(self.config, yaml.safe_dump(dict(config), sort_keys=False))
+        self.claimed = True
+        for leftover in self.path.rglob(f".*{PART}"):  # of a process killed while it wrote
+            leftover.unlink(missing_ok=True)
+        self.failure.unlink(missing_ok=True)
         return state
+
+    def record_failure(self, error: BaseException, **more: Any) -> None:
+        """Write `failure.json`: the sentence, the kind and the traceback of what ended the run, and `more`."""
+        content = {
+            "error": str(error) or type(error).__name__,
+            "kind": type(error).__name__,
+            **more,
+            "traceback": "".join(traceback.format_exception(error)),
+        }
+        write_atomic(self.failure, json.dumps(content, indent=1))
+
+    def release(self) -> None:
+        """Let other processes have the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take_lock(self) -> None:
+        """A POSIX lock, which ends with this process and is not inherited by its workers."""
+        if fcntl is None or self._lock is not None:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror or error}); choose a folder where it can."
+            ) from error
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            os.close(handle)
+            raise UserError(
+                f"{self.path}: another process is training in this folder; wait for it, or give this run a name "
+                "of its own (name=...)."
+            ) from None
+        except OSError:  # a file system without locks
+            os.close(handle)
+            return
+        self._lock = handle
 
     def _forget(self) -> None:
         import shutil
 
-        for path in (self.config, self.metrics, self.history, self.predictions, self.path / "report.html"):
+        files = (self.config, self.metrics, self.history, self.predictions, self.failure, self.path / "report.html")
+        for path in files:
             path.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.figures, self.path / "wandb"):
             shutil.rmtree(folder, ignore_errors=True)

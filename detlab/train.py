@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,44 @@ def train(cfg: Any) -> dict[str, Any]:
     """Run what `cfg` (conf/train.yaml composed) describes; returns the content of `metrics.json`.
 
     A finished run is skipped, an unfinished one goes on from `checkpoints/last.ckpt`, a run folder that holds
-    another config is refused. Raises UserError for bad configs before any data is read.
+    another config, or that another process is training in, is refused. Raises UserError for bad configs before any
+    data is read. What ends a run that had begun is kept in `failure.json`.
     """
-    from lightning import seed_everything
-    from omegaconf import OmegaConf
-
-    from detlab.build import build_datamodule, build_module, command_line, rehearse
-    from detlab.runs import RunFolder
+    from detlab.build import command_line
+    from detlab.runs import RunFolder, git_commit
     from detlab.validate import validate
 
     validate(cfg)
-    rehearse(cfg)
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(cfg.run_dir)
+    try:
+        return _train(cfg, folder)
+    except Exception as error:
+        if folder.claimed or (_in_sweep() and folder.state() == "new"):
+            folder.record_failure(error, command=command_line(), commit=git_commit())
+        raise
+    finally:
+        folder.release()
+
+
+def check(cfg: Any, experiment: str | None = None) -> None:
+    """Raise UserError for a config that cannot run, before any data is read."""
+    from detlab.build import rehearse
+    from detlab.experiments import check_name
+    from detlab.validate import validate
+
+    validate(cfg)
+    check_name(experiment, cfg.name, overridden=any(word.lstrip("+").startswith("name=") for word in sys.argv[1:]))
+    rehearse(cfg)
+
+
+def _train(cfg: Any, folder: Any) -> dict[str, Any]:
+    from lightning import seed_everything
+    from omegaconf import OmegaConf
+
+    from detlab.build import build_datamodule, build_module, command_line
+
+    check(cfg, _experiment())
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
     if folder.holds_finished(config) and not cfg.overwrite:
         log.info("%s is finished already (overwrite=true runs it again).", folder.path)
         return folder.read_metrics()
@@ -96,12 +122,15 @@ def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: 
         values = history.latest("val/") | history.latest("test/")
         result = {
             "name": cfg.name,
+            "experiment": _experiment(),
+            "setting": cfg.setting,
             "seed": cfg.seed,
             "command": command,
             "commit": commit,
             "device": _device_name(trainer),
             "minutes": round((time.monotonic() - begun + speed.seconds_before) / 60, 2),
             "images_per_second": round(speed.images_per_second, 1),
+            "memory_gib": round(speed.memory_gib, 2),
             "parameters_million": round(parameters, 3),
             "iterations": schedule.iterations,
             "skipped_images": data.skipped_counts,
@@ -172,8 +201,27 @@ def _log_to_file(path: Path) -> None:
     log_to_file(path)
 
 
+def _experiment() -> str | None:
+    """The row of a table that Hydra was asked for, if any."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get().runtime.choices.get("experiment") if HydraConfig.initialized() else None
+
+
+def _in_sweep() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _objective(cfg: Any) -> float:
+    """What a sweeper that searches maximises: AP on the validation images."""
+    return train(cfg)["val"]["AP"] or 0.0
+
+
 def main() -> None:
-    launch("train", train)
+    launch("train", _objective, check)
 
 
 if __name__ == "__main__":

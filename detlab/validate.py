@@ -25,6 +25,7 @@ _Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 KEYS: dict[str, dict[str, Any]] = {
     "train": {
         "name": _Name,
+        "setting": _Name,
         "seed": Annotated[int, pydantic.Field(ge=0, lt=2**32)],
         "run_dir": _Name,
         "overwrite": bool,

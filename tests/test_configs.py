@@ -102,7 +102,7 @@ def test_what_is_asked_for_wins_over_the_scale(scale, choice):
 
 def test_every_group_stands_in_the_defaults_of_train():
     named = {key for entry in OmegaConf.load(CONFIG_DIR / "train.yaml").defaults if entry != "_self_" for key in entry}
-    assert {key.removeprefix("optional ") for key in named} == set(groups())
+    assert {key.removeprefix("optional ") for key in named} - {"experiment"} == set(groups())
 
 
 @pytest.mark.parametrize("verb", ["eval", "predict", "check", "report"])
