@@ -1,0 +1,182 @@
+"""From folders of runs to a comparison: the rows of a study, or whatever runs lie in a folder."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detlab.errors import UserError
+from detlab.launch import CONFIG_DIR
+from detlab.runs import differences, identity
+from detlab.study.claims import judge, parse_claim
+from detlab.study.definition import METRICS, Study
+from detlab.study.run import find_runs, read_run, seed_folders
+from detlab.study.table import Run, Table, TableRow
+
+__all__ = ["commits", "config_differences", "read_run", "table_of_folder", "table_of_study"]
+
+SEEDS = (0, 1, 2)  # where nobody says which
+_MOST_IN_TITLE = 3
+
+
+def table_of_study(
+    study: Study, runs: str | Path = "runs", setting: str = "mini", seeds: Sequence[int] | None = None
+) -> Table:
+    """The study's rows with their runs in ``<runs>/<experiment>/<setting>/seed=<n>``, and its claims judged on them.
+
+    seeds: those that should be there; a run that is not then appears as missing. Runs of further seeds count too.
+    """
+    found = {row.name: _runs_of(Path(runs) / row.experiment / setting, seeds or ()) for row in study.rows}
+    wanted = sorted({run.seed for row in found.values() for run in row}) or list(seeds or SEEDS)
+    rows = [
+        TableRow(row.name, row.title, row.paper, found[row.name], _command([row.experiment], setting, wanted))
+        for row in study.rows
+    ]
+    names = [row.name for row in rows]
+    return Table(
+        title=study.title,
+        name=study.name,
+        setting=setting,
+        metrics=study.metrics,
+        rows=rows,
+        verdicts=[
+            verdict for text, source in study.claims for verdict in judge(parse_claim(text, names), rows, source)
+        ],
+        source=study.source,
+        notes=study.notes,
+        command=_command(_experiments(study), setting, wanted),
+    )
+
+
+def _runs_of(folder: Path, seeds: Iterable[int]) -> list[Run]:
+    runs = [read_run(path) for path in seed_folders(folder)]
+    there = {run.seed for run in runs}
+    missing = [Run(folder / f"seed={seed}", seed, "missing") for seed in seeds if seed not in there]
+    return sorted([*runs, *missing], key=lambda run: (run.seed, run.folder))
+
+
+def _experiments(study: Study) -> list[str]:
+    """What `experiment` is swept over: a glob where every row is the study's own, else each by name."""
+    if all(row.experiment == f"{study.name}/{row.name}" for row in study.rows):
+        return [f"glob({study.name}/*)"]
+    return list(dict.fromkeys(row.experiment for row in study.rows))
+
+
+def _command(experiments: Sequence[str], setting: str, seeds: Sequence[int]) -> str:
+    """What trains these rows. A setting that is no scale is one's own data: its name alone does not say which."""
+    words = ["detlab", "train", "-m", f"experiment={','.join(experiments)}", f"seed={','.join(map(str, seeds))}"]
+    if (CONFIG_DIR / "scale" / f"{setting}.yaml").is_file():
+        words += [] if setting == "mini" else [f"scale={setting}"]
+    else:
+        words.append(f"setting={setting}")
+    return shlex.join(words)
+
+
+def table_of_folder(folder: str | Path) -> Table:
+    """Every run found in a folder at any depth, grouped into rows that differ in nothing but the seed.
+
+    Rows are titled by the name of their runs and, where names are equal, by what differs in their configs, or else
+    by where they lie. Raises UserError where there is no such folder, or no run in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder; give a study, or a folder that holds runs.")
+    runs = [read_run(path) for path in find_runs(folder)]
+    if not runs:
+        raise UserError(f"{folder}: there is no run in this folder; give one that detlab train has written into.")
+    groups = _grouped(runs)
+    titles = _titles(groups)
+    rows = [
+        TableRow(title, title, {}, sorted(group, key=lambda run: run.seed), _last_command(group))
+        for title, group in zip(titles, groups)
+    ]
+    settings = {_setting(run.config) for run in runs}
+    return Table(
+        title=f"Runs in {folder}",
+        name=str(folder),
+        setting=settings.pop() if len(settings) == 1 else "",
+        metrics=METRICS,
+        rows=rows,
+    )
+
+
+def _setting(config: Mapping[str, Any]) -> str:
+    return str(config.get("setting") or config.get("scale_name") or "")
+
+
+def _name(run: Run) -> str:
+    return str(run.config.get("name") or run.result.get("name") or run.folder.parent)
+
+
+def _grouped(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs of the same name, setting and config together; a seed that comes twice begins another group."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        key = json.dumps([_name(run), _setting(run.config), _recipe(run.config)], sort_keys=True, default=str)
+        again = 0
+        while any(other.seed == run.seed for other in groups.get(f"{key}{again}", ())):
+            again += 1
+        groups.setdefault(f"{key}{again}", []).append(run)
+    return list(groups.values())
+
+
+def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What is computed, whatever the seed."""
+    return {key: value for key, value in identity(config).items() if key not in ("seed", "name")}
+
+
+def _titles(groups: Sequence[Sequence[Run]]) -> list[str]:
+    titles = []
+    for group in groups:
+        name = _name(group[0])
+        namesakes = [_settings(other[0]) for other in groups if _name(other[0]) == name]
+        own = _settings(group[0])
+        differing = [key for key in own if any(other.get(key) != own[key] for other in namesakes)]
+        said = [f"{key}={own[key]}" for key in differing[:_MOST_IN_TITLE]]
+        said += ["…"] if len(differing) > _MOST_IN_TITLE else []
+        titles.append(f"{name}, {', '.join(said)}" if said else name)
+    return [f"{title}, {group[0].folder}" if titles.count(title) > 1 else title for title, group in zip(titles, groups)]
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """Every value of a config by its dotted key, the setting first."""
+    return {"setting": _setting(run.config), **_flat(_recipe(run.config))}
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _last_command(runs: Sequence[Run]) -> str:
+    return next((str(run.result["command"]) for run in reversed(runs) if run.result.get("command")), "")
+
+
+def config_differences(table: Table) -> dict[str, list[str]]:
+    """Row name → ``key: first row's → this row's``, of the first config of each; seed, name and place left out.
+
+    A row whose own runs were trained with different configs says so too, as ``seed=2: key: … → …``: its mean is then
+    no mean over seeds. Rows without a readable config do not appear.
+    """
+    found: dict[str, list[str]] = {}
+    first: Mapping[str, Any] | None = None
+    for row in table.rows:
+        recipes = [(run.seed, _recipe(run.config)) for run in row.runs if run.config]
+        if not recipes:
+            continue
+        own = recipes[0][1]
+        first = own if first is None else first
+        within = [f"seed={seed}: {change}" for seed, recipe in recipes[1:] for change in differences(own, recipe)]
+        found[row.name] = differences(first, own) + within
+    return found
+
+
+def commits(table: Table) -> list[str]:
+    """The commits that the finished runs were trained at, in order of first use."""
+    written = [str(run.result.get("commit") or "") for row in table.rows for run in row.finished]
+    return list(dict.fromkeys(commit for commit in written if commit))
