@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -230,7 +232,15 @@ def _misfit(own: dict[str, Any], given: dict[str, Any]) -> str:
 
 
 def command_line() -> str:
-    """The command as typed, for the record."""
+    """The command that makes this run, for the record: as typed, or, for a job of a sweep, of that job alone.
+
+    In a sweep `sys.argv` speaks of all its jobs, and in a job on another node of the launcher.
+    """
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        hydra = HydraConfig.get()
+        folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+        words = [*(word for folder in folders for word in ("--config-dir", folder)), *hydra.overrides.task]
+        return " ".join([f"detlab {hydra.job.config_name}", *map(shlex.quote, words)])
     program = Path(sys.argv[0]).name
     if sys.argv[0].startswith("detlab "):
         return " ".join([sys.argv[0], *map(shlex.quote, sys.argv[1:])])

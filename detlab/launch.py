@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from detlab.sweeps import check_sweep, is_sweep
 
 PACKAGE = Path(__file__).resolve().parent
 CONFIG_DIR = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if (path / "train.yaml").is_file())
+# Hydra checks conf/hydra/launcher/ against the plugins' schemas of the same names, which is welcome, and warns of it.
+# Here, not in a function: it must hold in the processes that launchers start, too.
+warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against")
 
 
 def set_defaults() -> None:
@@ -50,7 +54,7 @@ def launch(verb: str, run: Callable[[Any], Any], check: Callable[[Any, str | Non
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     folders = config_folders(sys.argv[1:], CONFIG_DIR)
     try:
-        sys.argv[1:] = tidy(sys.argv[1:], groups(), rows_in(folders))
+        sys.argv[1:] = tidy(sys.argv[1:], groups() | {"hydra/launcher": launchers()}, rows_in(folders))
     except UserError as error:
         _fail(str(error))
     import hydra
@@ -149,6 +153,11 @@ def groups() -> dict[str, list[str]]:
     return {
         folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders if folder.name != GROUP
     }
+
+
+def launchers() -> list[str]:
+    """What can carry out a sweep: Hydra's own, one run after another, and those of conf/hydra/launcher/."""
+    return ["basic", *sorted(path.stem for path in (CONFIG_DIR / "hydra/launcher").glob("*.yaml"))]
 
 
 def keys_of(verb: str, overrides: list[str]) -> list[str]:
