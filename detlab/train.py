@@ -115,8 +115,11 @@ def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: 
             trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
             history.save()
             trainer.test(module, datamodule=data, verbose=False)
-        except SystemExit:  # how Lightning answers Ctrl-C
-            if trainer.interrupted:
+        except BaseException as error:
+            # Lightning answers Ctrl-C and SIGTERM with SystemExit. What else follows upon a SIGTERM, which a scheduler
+            # sends to every process of a job, is no failure of the run: loaders and services that ended first.
+            asked = isinstance(error, SystemExit) and trainer.interrupted and error.code in (None, 1)
+            if asked or trainer.received_sigterm:
                 raise KeyboardInterrupt from None
             raise
         values = history.latest("val/") | history.latest("test/")
@@ -165,9 +168,16 @@ def _trainer(cfg: Any, schedule: Any, folder: Any, loggers: list[Any], callbacks
         default_root_dir=str(folder.path),
         logger=loggers,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *_cluster()],
         _convert_="all",
     )
+
+
+def _cluster() -> list[Any]:
+    """Under Slurm, its environment without Lightning's requeueing: submitit requeues, and once is enough."""
+    from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def _device_name(trainer: Any) -> str:
