@@ -51,7 +51,7 @@ def expand(value: Any, rows: Sequence[str]) -> str | None:
         if not isinstance(name, str) or name in rows or name == "null":
             continue
         if any(row.startswith(f"{name}/") for row in rows):
-            raise UserError(f"{GROUP}={name} names several rows; for all of them write -m '{GROUP}=glob({name}/*)'.")
+            raise UserError(f"{GROUP}={name} is a table; for its rows write -m '{GROUP}=glob({name}/*)'.")
         raise UserError(f"There is no {GROUP}={name}{nearest(name, rows) or _tables(rows)}.")
     return None
 

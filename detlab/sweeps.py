@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from detlab.errors import UserError
-
-log = logging.getLogger(__name__)
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:
@@ -50,19 +48,20 @@ def check_sweep(
                 if check:
                     check(cfg, choice)
             except (UserError, HydraException) as error:
-                bad.append(f"{' '.join(_swept(job, parsed))}: {error}")
+                bad.append(f"{_swept(job, parsed)}{error}")
     GlobalHydra.instance().clear()
     for sentence in bad:
-        log.warning("This row cannot run. %s", sentence)
+        print(f"detlab: a row of this sweep cannot run: {sentence}", file=sys.stderr, flush=True)
     if bad and len(bad) == len(jobs):
-        raise UserError(f"No row of this sweep can run. {bad[0]}")
+        raise UserError(f"No row of this sweep can run: {bad[0]}")
 
 
 def _but_seed(job: Sequence[str]) -> tuple[str, ...]:
     return tuple(override for override in job if not override.startswith("seed="))
 
 
-def _swept(job: Sequence[str], parsed: Sequence[Any]) -> list[str]:
-    """What sets a job apart from the others of its sweep, or all of it where nothing does."""
-    keys = {override.get_key_element() for override in parsed if override.is_sweep_override()}
-    return [override for override in job if override.partition("=")[0] in keys] or list(job)
+def _swept(job: Sequence[str], parsed: Sequence[Any]) -> str:
+    """What sets a job apart from the others of its sweep, seeds aside, as the beginning of a sentence."""
+    keys = {override.get_key_element() for override in parsed if override.is_sweep_override()} - {"seed"}
+    words = [override for override in job if override.partition("=")[0] in keys]
+    return f"{' '.join(words)}: " if words else ""

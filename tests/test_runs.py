@@ -60,3 +60,24 @@ def test_a_folder_without_a_readable_config_is_no_run(tmp_path, content):
         (tmp_path / "config.yaml").write_text(content)
     with pytest.raises(UserError, match=str(tmp_path)):
         RunFolder(tmp_path).read_config()
+
+
+def test_what_a_killed_process_left_half_written_goes_when_the_folder_is_opened_again(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.open({"a": 1})
+    folder.release()
+    (folder.checkpoints).mkdir()
+    (folder.checkpoints / ".last.ckpt.abc.part").write_bytes(b"half")
+    assert RunFolder(tmp_path / "run").open({"a": 1}) == "unfinished"
+    assert list(folder.checkpoints.iterdir()) == []
+
+
+def test_a_failure_is_kept_until_the_run_goes_on(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.open({"a": 1})
+    folder.record_failure(ValueError("too hot"), command="detlab train")
+    kept = json.loads(folder.failure.read_text())
+    assert (kept["error"], kept["kind"], kept["command"]) == ("too hot", "ValueError", "detlab train")
+    assert folder.state() == "unfinished"
+    folder.open({"a": 1})
+    assert not folder.failure.exists()
