@@ -74,7 +74,7 @@ def _over_steps(history: Mapping[str, ArrayLike], names: list[str], title: str, 
                 axes.plot(x, y, color=shade, linewidth=0.6, alpha=0.22)
             label = name.split("/", 1)[1]
             marker = None if smooth else "o"
-            axes.plot(x, _running_mean(y) if many else y, color=shade, label=label, marker=marker, markersize=3.5)
+            axes.plot(x, running_mean(y) if many else y, color=shade, label=label, marker=marker, markersize=3.5)
         if "val/AP" in known:
             x, y = known["val/AP"]
             best = int(y.argmax())
@@ -99,7 +99,7 @@ def _over_steps(history: Mapping[str, ArrayLike], names: list[str], title: str, 
     return figure
 
 
-def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over a centred window of a thirtieth of the curve; shorter at the ends."""
     half = max(1, len(values) // 60)
     total = np.concatenate([[0.0], np.cumsum(values)])

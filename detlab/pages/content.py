@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from detlab.pages.wording import counted, listed, lower_is_better, mean_sd, printed, progress, seeds_of
 from detlab.study.table import Decision, Run, Table, TableRow
 
+# Numbers of `metrics.json` that say what a run costs beside its minutes, and their decimals.
+COSTS = (("images_per_second", 1), ("memory_gib", 2), ("parameters_million", 3))
 DECISIONS: tuple[Decision, ...] = ("holds", "fails", "undecided")
 
 
@@ -27,7 +29,7 @@ class ResultRow(NamedTuple):
 
 
 def result_rows(table: Table) -> list[ResultRow]:
-    """Ours beside the paper's, row by row; the best of a column of two or more is marked."""
+    """Ours beside the paper's, row by row; the best of a column is marked, unless all are equal."""
     columns = [_column(table.rows, metric) for metric in table.metrics]
     return [
         ResultRow(row, seeds_of(row), [column[position] for column in columns])
@@ -38,27 +40,28 @@ def result_rows(table: Table) -> list[ResultRow]:
 def _column(rows: Sequence[TableRow], metric: str) -> list[Cell]:
     ours = [row.summary(metric) for row in rows]
     papers = [row.paper.get(metric) for row in rows]
-    best = _best([summary.mean if summary else None for summary in ours], metric)
-    best_paper = _best(papers, metric)
+    best_ours = best([summary.mean if summary else None for summary in ours], metric)
+    best_paper = best(papers, metric)
     cells = []
     for row, summary, paper in zip(rows, ours, papers):
         text = mean_sd(summary, metric)
         if summary and summary.seeds != len(row.finished):
             text += f" ({summary.seeds})"  # not all of the row's seeds have this metric
         mean = summary.mean if summary else None
-        cells.append(Cell(text, printed(paper), _same(mean, best), _same(paper, best_paper)))
+        cells.append(Cell(text, printed(paper), _same(mean, best_ours), _same(paper, best_paper)))
     return cells
 
 
-def _best(values: Sequence[float | None], metric: str) -> float | None:
+def best(values: Sequence[float | None], metric: str) -> float | None:
+    """The best of the values that are known; None where there are not two that differ."""
     known = [value for value in values if value is not None]
-    if len(known) < 2:
+    if len(set(known)) < 2:
         return None
     return min(known) if lower_is_better(metric) else max(known)
 
 
-def _same(value: float | None, best: float | None) -> bool:
-    return best is not None and value == best
+def _same(value: float | None, wanted: float | None) -> bool:
+    return wanted is not None and value == wanted
 
 
 def with_paper(table: Table) -> list[bool]:

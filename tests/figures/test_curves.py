@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detlab.figures import loss_curves, metric_curves, pr_curves
-from detlab.figures.curves import _running_mean
+from detlab.figures.curves import running_mean
 
 RECALL = np.linspace(0, 1, 101)
 
@@ -67,7 +67,7 @@ def test_nothing_logged_yet(rows: dict) -> None:
         assert "nothing logged yet" in [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_running_mean_equals_a_loop() -> None:
+def testrunning_mean_equals_a_loop() -> None:
     values = np.random.default_rng(0).normal(size=300)
     expected = [values[max(n - 5, 0) : n + 6].mean() for n in range(300)]
-    assert _running_mean(values) == pytest.approx(expected)
+    assert running_mean(values) == pytest.approx(expected)
