@@ -23,31 +23,30 @@ def judge(claim: Claim, rows: Sequence[TableRow], source: str = "") -> list[Verd
     The margin (left side less right side, turned so that it is positive where the claim holds) is taken of the rows'
     means over seeds, and its interval from resampled seeds, the same for every row (`bootstrap_interval`, which
     says how little three seeds prove). The claim holds where the whole interval is on its side (``>=`` and ``<=``
-    count the border), fails where the whole interval is on the other, and is undecided else, and always
-    with fewer than three common seeds.
+    count the border), fails where the whole interval is beyond the border, and is undecided else, and always with
+    fewer than three common seeds.
     """
     by_name = {row.name: row for row in rows}
     return [_judge_part(part, by_name, source) for part in claim.parts]
 
 
 def _judge_part(part: Part, rows: Mapping[str, TableRow], source: str) -> Verdict:
-    measures = list(dict.fromkeys(part.margin.measures()))
-    by_seed = {m: rows[m.row].by_seed(m.metric) if m.row in rows else {} for m in measures}
+    by_seed = {m: rows[m.row].by_seed(m.metric) if m.row in rows else {} for m in part.measures}
     seeds = sorted(set.intersection(*(set(values) for values in by_seed.values())))
     if not seeds:
-        return Verdict(part.text, source, "undecided", reason=_absent(measures, by_seed, rows))
-    values = {m: np.array([by_seed[m][seed] for seed in seeds]) for m in measures}
+        return Verdict(part.text, source, "undecided", reason=_absent(part.measures, by_seed, rows))
+    values = {m: np.array([by_seed[m][seed] for seed in seeds]) for m in part.measures}
     difference, ends = round(part.margin.mean(values), _DIGITS), part.margin.interval(values)
     low, high = (None, None) if ends is None else (round(ends[0], _DIGITS), round(ends[1], _DIGITS))
     decision: Decision = "undecided"
     reason = ""
     if low is None or high is None or len(seeds) < FEWEST_SEEDS:
         reason = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}; {_NUMBERS[FEWEST_SEEDS]} are needed"
-        lacking = _absent(measures, by_seed, rows)
+        lacking = _absent(part.measures, by_seed, rows)
         reason += f" ({lacking})" if lacking else ""
     elif low > 0 or (low == 0 and not part.strict):
         decision = "holds"
-    elif high < 0 or (high == 0 and part.strict):
+    elif high < 0:
         decision = "fails"
     else:
         reason = "the interval spans zero" if low < 0 < high else "the interval touches zero"
@@ -66,7 +65,7 @@ def _absent(
             return f"no finished run of {m.row}" + _with(wanted)
         finished = {run.seed for run in row.finished}
         if unknown := finished - set(by_seed[m]):
-            return f"no {m.metric} in the run of {m.row}" + _with(sorted(unknown))
+            return f"no {m.metric} in the run{'s' if len(unknown) > 1 else ''} of {m.row}" + _with(sorted(unknown))
         if lacking := [seed for seed in known if seed not in by_seed[m]]:
             return f"no finished run of {m.row}" + _with(lacking)
     return ""

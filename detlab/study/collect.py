@@ -135,6 +135,7 @@ def _titles(groups: Sequence[Sequence[Run]]) -> list[str]:
         namesakes = [_settings(other[0]) for other in groups if _name(other[0]) == name]
         own = _settings(group[0])
         differing = [key for key in own if any(other.get(key) != own[key] for other in namesakes)]
+        differing.sort(key=lambda key: not key.endswith(("setting", "name")))  # the words that people gave, first
         said = [f"{key}={own[key]}" for key in differing[:_MOST_IN_TITLE]]
         said += ["…"] if len(differing) > _MOST_IN_TITLE else []
         titles.append(f"{name}, {', '.join(said)}" if said else name)

@@ -13,20 +13,23 @@ from detlab.study.metric_names import check_metric
 
 LONGEST = 500  # characters; more is no claim, and deep nesting could overflow Python's parser
 
+_FORM = "write it as 'METRIC: row > other_row'"
 _COMPARISONS: dict[type[ast.cmpop], str] = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<="}
 
 
 @dataclass(frozen=True)
 class Part:
-    """One comparison: `margin` is positive where it holds, and may be zero unless `strict`."""
+    """One comparison: `margin` is positive where it holds, and may be zero unless `strict`; `measures` is what it is
+    about, in the order of the text."""
 
     text: str
     margin: Expression
     strict: bool
+    measures: tuple[Measure, ...]
 
     @property
     def rows(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(measure.row for measure in self.margin.measures()))
+        return tuple(dict.fromkeys(measure.row for measure in self.measures))
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def parse_claim(text: str, rows: Collection[str]) -> Claim:
     metric, colon, expression = (part.strip() for part in text.rpartition(":"))
     reader = _Reader(text, expression, metric, rows)
     if not expression or (colon and not metric):
-        raise reader.error("write it as 'METRIC: row > other_row'")
+        raise reader.error(_FORM)
     if len(expression) > LONGEST:
         raise reader.error(f"it is longer than {LONGEST} characters; make it several claims")
     if metric:
@@ -64,8 +67,9 @@ def parse_claim(text: str, rows: Collection[str]) -> Claim:
     try:
         tree = ast.parse(expression, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        near = getattr(error, "text", None) and expression[max((getattr(error, "offset", 1) or 1) - 1, 0) :]
-        raise reader.error(f"it cannot be read{f' from {near!r} on' if near else ''}") from None
+        start = (getattr(error, "offset", None) or 1) - 1
+        where = f" from '{expression[start:]}' on" if 0 < start < len(expression) else ""
+        raise reader.error(f"it cannot be read{where}; {_FORM}") from None
     if not isinstance(tree, ast.Compare):
         raise reader.error("it compares nothing; write one of > >= < <= between two sides")
     return Claim(text, tuple(reader.parts(tree)))
@@ -94,7 +98,8 @@ class _Reader:
         written = f"{self.written(nodes[0])} {sign} {self.written(nodes[1])}"
         if not any(margin.terms.values()):
             raise self.error(f"'{written}' does not depend on any row")
-        return Part(f"{self.metric}: {written}" if self.metric else written, margin, strict=len(sign) == 1)
+        measures = tuple(dict.fromkeys([*left.measures(), *right.measures()]))
+        return Part(f"{self.metric}: {written}" if self.metric else written, margin, len(sign) == 1, measures)
 
     def written(self, node: ast.expr) -> str:
         return ast.get_source_segment(self.source, node) or ast.unparse(node)
@@ -102,7 +107,7 @@ class _Reader:
     def side(self, node: ast.expr) -> Expression:
         match node:
             case ast.Name(id=name):
-                if not self.metric:
+                if not self.metric and name in self.names:
                     raise self.error(f"of which metric is '{name}'; begin with 'AP:', or write AP({name})")
                 return self.row(name, self.metric)
             case ast.Constant(value=bool()):

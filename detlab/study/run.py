@@ -42,26 +42,37 @@ def read_run(folder: str | Path) -> Run:
             problems.append(f"{files.path}: cannot be read ({error}); {_MEND}.")
         return otherwise
 
-    config: dict[str, Any] = attempt(files.read_config, {}) if files.config.exists() else {}
+    config: dict[str, Any] = attempt(lambda: files.read_config() if files.config.exists() else {}, {})
     result: dict[str, Any] = attempt(lambda: _result(files.metrics), {})
     history: dict[str, NDArray[np.float64]] = attempt(lambda: read_history(files.history), {})
-    failure: dict[str, Any] = attempt(lambda: read_json(files.failure), {})
+    failure: dict[str, Any] = attempt(lambda: _whole(files.failure), {})
     finished = result.get("status") == "finished"
-    begun = any(path.exists() for path in (files.config, files.history, files.metrics, files.checkpoints))
+    begun = attempt(lambda: any(path.exists() for path in _left_by_training(files)), True)
     state: State = "unfinished" if begun else "missing"
     if finished:
         state = "finished"
-    elif problems or files.failure.exists():
+    elif problems or failure:
         state = "failed"
-        said = failure.get("error") or (not problems and "it ended with an error that was not written down")
-        problems = [*([str(said)] if said else []), *problems]
+        problems = [*([str(failure["error"])] if "error" in failure else []), *problems]
     seed = _seed(files.path, config, result)
     return Run(files.path, seed, state, result if finished else {}, history, config, " ".join(problems))
 
 
+def _left_by_training(files: RunFolder) -> tuple[Path, ...]:
+    return files.config, files.history, files.metrics, files.checkpoints, files.failure
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    """A JSON file that may not be there, but is not empty if it is."""
+    content = read_json(path)
+    if not content and path.exists():
+        raise UserError(f"{path}: there is nothing in this file; {_MEND}.")
+    return content
+
+
 def _result(path: Path) -> dict[str, Any]:
     """`metrics.json`, its values checked to be numbers or null."""
-    result = read_json(path)
+    result = _whole(path)
     for split in ("val", "test"):
         values = result.setdefault(split, {}) if result else {}
         if not isinstance(values, Mapping):
@@ -91,12 +102,16 @@ def seed_folders(folder: Path) -> list[Path]:
 def find_runs(folder: Path) -> Iterator[Path]:
     """The run folders at any depth, sorted: those with a config and something that training left. What lies inside a
     run (its evaluations, what W&B keeps) is part of it."""
-    files = RunFolder(folder)
-    if files.config.is_file() and any(
-        path.exists() for path in (files.history, files.metrics, files.failure, files.checkpoints)
-    ):
-        yield folder
-        return
-    for inner in sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()):
-        if not inner.name.startswith("."):
-            yield from find_runs(inner)
+    config, *others = _left_by_training(RunFolder(folder))
+    try:
+        if config.is_file() and any(path.exists() for path in others):
+            yield folder
+            return
+        inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot look into this folder ({error.strerror or error}); make it readable."
+        ) from None
+    for path in inner:
+        if not path.name.startswith("."):
+            yield from find_runs(path)

@@ -16,8 +16,8 @@ MOST_ENUMERATED = 6  # seeds; 6 ** 6 = 46,656 resamples
 def bootstrap_interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
     """Percentile bootstrap interval of the mean of `differences`, float ``[n]``, one per seed; None for n < 2.
 
-    Up to 6 seeds every one of the n ** n resamples is made, and the ends are the smallest and the largest mean
-    beyond which no more than (1 - level) / 2 of them lie; beyond that `scipy.stats.bootstrap` draws 9,999.
+    Up to 6 seeds every one of the n ** n resamples is made, and the ends are the first means from below and from above
+    with which a share of (1 - level) / 2 of them is reached; with more seeds `scipy.stats.bootstrap` draws 9,999.
 
     What few seeds mean: with three, the ends at 95 % are the smallest and the largest of the three differences,
     because the resample that repeats an extreme three times has a share of 1/27 = 3.7 %. Three differences of no
