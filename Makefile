@@ -5,11 +5,23 @@ RUN := .venv/bin/
 DEMO := runs/scenes-retinanet/mini/seed=0
 export NO_ALBUMENTATIONS_UPDATE := 1
 
+# What `make reproduce-<paper>` may be told.
+SEEDS ?= 0,1,2
+LAUNCHER ?= basic# or joblib, submitit_local, submitit_slurm
+TABLE ?= *# one table of the paper
+DATA ?=# the folder of the paper's data, for SCALE=paper
+DATA_CONFIG ?=# conf/data/<this>.yaml: the same table on your own data
+SCALE ?= $(if $(DATA_CONFIG),small,mini)# or paper
+ARGS ?=# any further overrides
+SETTING := $(or $(DATA_CONFIG),$(SCALE))
+CHOSEN = scale=$(SCALE) $(if $(DATA_CONFIG),data=$(DATA_CONFIG) setting=$(DATA_CONFIG)) $(if $(DATA),data.root=$(DATA))
+PAPERS := $(sort $(foreach study,$(wildcard experiments/*/*.yaml),$(notdir $(patsubst %/,%,$(dir $(study))))))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench notebook clean
+.PHONY: help setup demo reproduce test test-slurm check format bench notebook clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.synced ## install uv and the locked environment (every other target does this first)
 
@@ -25,6 +37,16 @@ $(UV):
 demo: setup ## train, evaluate and report on the embedded scenes (minutes on a CPU)
 	$(RUN)detlab train
 	@echo "Open $(CURDIR)/$(DEMO)/report.html"
+
+reproduce: ## every paper's tables, one after the other
+	@$(MAKE) --no-print-directory -k $(PAPERS:%=reproduce-%)
+
+reproduce-%: setup ## a paper's tables: SCALE, SEEDS, LAUNCHER, TABLE, DATA, DATA_CONFIG, ARGS; again to go on
+	$(RUN)detlab train -m 'experiment=glob($*/$(TABLE)/*)' $(CHOSEN) seed=$(SEEDS) hydra/launcher=$(LAUNCHER) $(ARGS); \
+	status=$$?; $(RUN)detlab report $* setting=$(SETTING) && exit $$status
+
+cost-%: setup ## one training step of each of a paper's rows at paper scale, and its estimated GPU hours
+	$(RUN)detlab cost -m 'experiment=glob($*/$(TABLE)/*)' scale=paper $(ARGS)
 
 test: check ## lint, type-check and run the tests
 	$(RUN)python -m pytest -n 2
