@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import sys
@@ -18,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
 from detlab.callbacks.checkpoints import load_checkpoint
+from detlab.cores import cores
 from detlab.data.datamodule import DetectionDataModule, init_worker
 from detlab.data.dataset import DetectionDataset, collate
 from detlab.data.index import AnnotationIndex
@@ -63,7 +63,7 @@ def evaluation_loader(data: DetectionDataModule, index: AnnotationIndex) -> Data
     dataset = DetectionDataset(
         index, data.eval_transform, data.mean, data.std, on_error=data.source.on_error, evaluation=True
     )
-    workers = 0 if len(index) <= 64 else min(os.cpu_count() or 1, 8)
+    workers = 0 if len(index) <= 64 else min(cores(), 8)
     return DataLoader(
         dataset,  # type: ignore[arg-type]  # a DataLoader's type is its dataset's, not its batches'
         data.eval_batch_size,

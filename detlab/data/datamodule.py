@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
@@ -15,6 +14,7 @@ from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader, Sampler
 
+from detlab.cores import cores
 from detlab.data.check import clean, empty_split, find_problems
 from detlab.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DetectionDataset, Transform, collate
 from detlab.data.index import AnnotationIndex
@@ -55,8 +55,8 @@ class DetectionDataModule(LightningDataModule):
     further). val and test come in order, each picture once, shared out over the processes.
 
     batch_size, eval_batch_size: pictures per process. num_workers: processes that load, per training process;
-    ``"auto"``: one per processor, at most 8, none where cached pictures leave them little to do. cache_images:
-    keep train's and val's decoded pictures in memory. mean, std: of RGB grey levels 0…255.
+    ``"auto"``: one per core that is its to use, at most 8, none where cached pictures leave them little to do.
+    cache_images: keep train's and val's decoded pictures in memory. mean, std: of RGB grey levels 0…255.
     """
 
     def __init__(
@@ -210,8 +210,7 @@ class DetectionDataModule(LightningDataModule):
         if isinstance(self.num_workers, int):
             return self.num_workers
         processes = 1 if self.trainer is None else max(self.trainer.num_devices, 1)
-        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        share = max(processors // processes, 1)
+        share = cores(processes)
         return 0 if self.cache_images and share <= 2 else min(share, 8)
 
 
