@@ -30,9 +30,11 @@ def table_of_study(
     seeds: those that should be there; a run that is not then appears as missing. Runs of further seeds count too.
     """
     found = {row.name: _runs_of(Path(runs) / row.experiment / setting, seeds or ()) for row in study.rows}
-    wanted = sorted({run.seed for row in found.values() for run in row}) or list(seeds or SEEDS)
+    everything = [run for row in found.values() for run in row]
+    wanted = sorted({run.seed for run in everything}) or list(seeds or SEEDS)
+    chosen = _chosen(setting, next((run.config for run in everything if run.config), {}))
     rows = [
-        TableRow(row.name, row.title, row.paper, found[row.name], _command([row.experiment], setting, wanted))
+        TableRow(row.name, row.title, row.paper, found[row.name], _command([row.experiment], chosen, wanted))
         for row in study.rows
     ]
     names = [row.name for row in rows]
@@ -47,7 +49,7 @@ def table_of_study(
         ],
         source=study.source,
         notes=study.notes,
-        command=_command(_experiments(study), setting, wanted),
+        command=_command(_experiments(study), chosen, wanted),
     )
 
 
@@ -65,14 +67,22 @@ def _experiments(study: Study) -> list[str]:
     return list(dict.fromkeys(row.experiment for row in study.rows))
 
 
-def _command(experiments: Sequence[str], setting: str, seeds: Sequence[int]) -> str:
-    """What trains these rows. A setting that is no scale is one's own data: its name alone does not say which."""
-    words = ["detlab", "train", "-m", f"experiment={','.join(experiments)}", f"seed={','.join(map(str, seeds))}"]
+def _chosen(setting: str, config: Mapping[str, Any]) -> list[str]:
+    """The overrides that lead to a setting. config: that of a run with it, or empty; a scale's name says little of
+    where its data lie, and the name of one's own data nothing of the scale."""
+    if setting == "mini":
+        return []
     if (CONFIG_DIR / "scale" / f"{setting}.yaml").is_file():
-        words += [] if setting == "mini" else [f"scale={setting}"]
-    else:
-        words.append(f"setting={setting}")
-    return shlex.join(words)
+        data = config.get("data")
+        root = data.get("root") if isinstance(data, Mapping) else None
+        return [f"scale={setting}", *([f"data.root={root}"] if root else [])]
+    return [f"scale={config.get('scale_name') or 'small'}", f"data={setting}", f"setting={setting}"]
+
+
+def _command(experiments: Sequence[str], chosen: Sequence[str], seeds: Sequence[int]) -> str:
+    """What trains these rows."""
+    swept = [f"experiment={','.join(experiments)}", *chosen, f"seed={','.join(map(str, seeds))}"]
+    return shlex.join(["detlab", "train", "-m", *swept])
 
 
 def table_of_folder(folder: str | Path) -> Table:

@@ -166,9 +166,8 @@ def _metrics(path: Path, value: Any) -> tuple[str, ...]:
 
 def _rows(path: Path, study: str, value: Any, experiments: str | Path) -> tuple[RowSpec, ...]:
     if not isinstance(value, Mapping):
-        raise UserError(
-            f"{path}: rows: expected a name for each row, as in 'rows: {{baseline: {{}}}}', got a list or words."
-        )
+        example = "'rows: {baseline: {}}'"
+        raise UserError(f"{path}: rows: expected a name for each row, as in {example}, got {_short(value)}.")
     rows = tuple(_row(path, study, name, content, Path(experiments)) for name, content in value.items())
     folder = path.with_suffix("")
     for file in sorted(folder.glob("*.yaml")):
