@@ -36,8 +36,8 @@ def _judge_part(part: Part, rows: Mapping[str, TableRow], source: str) -> Verdic
     if not seeds:
         return Verdict(part.text, source, "undecided", reason=_absent(part.measures, by_seed, rows))
     values = {m: np.array([by_seed[m][seed] for seed in seeds]) for m in part.measures}
-    difference, ends = round(part.margin.mean(values), _DIGITS), part.margin.interval(values)
-    low, high = (None, None) if ends is None else (round(ends[0], _DIGITS), round(ends[1], _DIGITS))
+    difference, ends = _rounded(part.margin.mean(values)), part.margin.interval(values)
+    low, high = (None, None) if ends is None else map(_rounded, ends)
     decision: Decision = "undecided"
     reason = ""
     if low is None or high is None or len(seeds) < FEWEST_SEEDS:
@@ -51,6 +51,10 @@ def _judge_part(part: Part, rows: Mapping[str, TableRow], source: str) -> Verdic
     else:
         reason = "the interval spans zero" if low < 0 < high else "the interval touches zero"
     return Verdict(part.text, source, decision, difference, low, high, len(seeds), reason)
+
+
+def _rounded(value: float) -> float:
+    return round(value, _DIGITS) + 0.0  # never -0.0
 
 
 def _absent(

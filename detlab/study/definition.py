@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from detlab.errors import UserError, nearest
 from detlab.launch import CONFIG_DIR
 from detlab.study.grammar import parse_claim
 from detlab.study.metric_names import check_metric
+from detlab.study.strict_yaml import read_yaml
 
 EXPERIMENTS = CONFIG_DIR / "experiment"
 METRICS = ("AP", "AP50", "AP75", "AP90")
@@ -64,7 +63,7 @@ def find_studies(paper_folder: str | Path) -> list[Path]:
 
 def _may_be_study(path: Path) -> bool:
     try:
-        content = _load(path)
+        content = read_yaml(path)
     except UserError:
         return True
     return isinstance(content, Mapping) and "rows" in content
@@ -78,7 +77,7 @@ def read_study(path_or_name: str | Path, experiments: str | Path | None = None) 
     experiments that are no row, numbers that are none, claims that cannot be read.
     """
     path = _find(path_or_name, EXPERIMENTS if experiments is None else Path(experiments))
-    content = _mapping(_load(path), str(path), _KEYS)
+    content = _mapping(read_yaml(path), str(path), _KEYS)
     for key in ("title", "rows"):
         if not content.get(key):
             raise UserError(f"{path}: {key} is missing; a study needs a title and rows.")
@@ -107,34 +106,6 @@ def _find(path_or_name: str | Path, experiments: Path) -> Path:
         return named
     names = [f"{file.parent.name}/{file.stem}" for paper in experiments.glob("*/") for file in find_studies(paper)]
     raise UserError(f"There is no study '{path}'{nearest(str(path), names)}; give <paper>/<table> or a file.")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without repeated keys, of which plain YAML keeps the last and says nothing."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue  # which YAML itself refuses
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"'{key.value}' stands there twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _load(path: Path) -> Any:
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read this file ({error}).") from None
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        raise UserError(
-            f"{path}{f', line {mark.line + 1}' if mark else ''}: malformed YAML ({problem or error})."
-        ) from None
 
 
 def _mapping(content: Any, where: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
