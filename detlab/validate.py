@@ -21,6 +21,11 @@ _Count = Annotated[int, pydantic.Field(ge=0)]
 _Name = Annotated[str, pydantic.Field(min_length=1)]
 _Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
 # What the keys outside all groups may hold, by verb; a dotted key belongs to a group that builds no object.
 KEYS: dict[str, dict[str, Any]] = {
     "train": {
@@ -58,7 +63,14 @@ KEYS: dict[str, dict[str, Any]] = {
         "output": _Name | None,
         "show": _Count,
     },
-    "report": {"run": _Name},
+    "report": {
+        "source": _Name,
+        "runs": _Name,
+        "setting": _Name,
+        "seeds": Annotated[_Count | list[_Count] | None, pydantic.BeforeValidator(_plain)],
+        "output": _Name | None,
+        "record": bool,
+    },
 }
 
 

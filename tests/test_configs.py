@@ -107,7 +107,7 @@ def test_every_group_stands_in_the_defaults_of_train():
 
 @pytest.mark.parametrize("verb", ["eval", "predict", "check", "report"])
 def test_the_other_verbs(verb):
-    given = {"eval": ["ckpt_path=x"], "predict": ["ckpt_path=x", "source=y"], "check": [], "report": ["run=x"]}[verb]
+    given = {"eval": ["ckpt_path=x"], "predict": ["ckpt_path=x", "source=y"], "check": [], "report": ["source=x"]}[verb]
     cfg = compose(verb, given)
     validate(cfg, verb)
     plain = {key for key, value in cfg.items() if not OmegaConf.is_config(value)} - {"data", "postprocess"}

@@ -75,7 +75,7 @@ def test_a_run_folder_with_an_equals_sign_is_taken_as_it_is_typed(detlab):
     folder = Path("runs/squares (1)/seed=0")
     folder.parent.mkdir(parents=True)
     Path("run").rename(folder)
-    for command in (["report", str(folder)], ["report", f"run={folder}"]):
+    for command in (["report", str(folder)], ["report", f"source={folder}"]):
         (folder / "report.html").unlink()
         result = detlab(*command)
         assert result.status == 0, result.err

@@ -10,7 +10,7 @@ import numpy as np
 from detlab.pages import content
 from detlab.pages.pictures import examples
 from detlab.pages.render import render
-from detlab.pages.wording import duration, effect, number, short_commit
+from detlab.pages.wording import duration, effect, fine, number, plain, short_commit
 from detlab.study.table import Run, Table, TableRow, Verdict, points
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def comparison_page(table: Table) -> str:
         paper=content.with_paper(table),
         failures=content.failures(table),
         gaps=content.gaps(table),
+        mending=content.mending(table),
         claims=_claims(table),
         noise=_noise(table),
         dots=_dots(table),
@@ -77,11 +78,7 @@ def _noise(table: Table) -> list[tuple[str, str, int]]:
     from detlab.study.statistics import pooled_sd
 
     found = [(metric, pooled_sd(table.rows, metric)) for metric in table.metrics]
-    return [(metric, _fine(pooled[0], metric), pooled[1]) for metric, pooled in found if pooled]
-
-
-def _fine(value: float, metric: str) -> str:
-    return f"{value:.2f}" if points(metric) > 1 else f"{value:.4f}"
+    return [(metric, fine(pooled[0], metric), pooled[1]) for metric, pooled in found if pooled]
 
 
 def _dots(table: Table) -> str:
@@ -160,15 +157,11 @@ def _costs(table: Table) -> list[tuple[TableRow, list[str]]]:
         devices = dict.fromkeys(str(run.result["device"]) for run in row.finished if run.result.get("device"))
         cells = [
             duration(content.mean_of(row, "minutes")),
-            *(_plain(content.mean_of(row, name), digits) for name, digits in content.COSTS),
+            *(plain(content.mean_of(row, name), digits) for name, digits in content.COSTS),
             ", ".join(devices) or "–",
         ]
         result.append((row, cells))
     return result
-
-
-def _plain(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
 
 
 def _differences(table: Table) -> list[tuple[TableRow, list[str]]]:

@@ -98,19 +98,20 @@ def finished_runs(table: Table) -> str:
 
 
 class Gap(NamedTuple):
-    """What keeps a row from being complete, in words, and the command that mends it."""
+    """What keeps a row from being complete, in words."""
 
     row: TableRow
     words: str
-    command: str
+    command: str = ""  # makes what is missing
+    folder: str = ""  # of the failed run
 
 
 def failures(table: Table) -> list[Gap]:
-    return [Gap(row, f"seed {run.seed}: {run.error}", str(run.folder)) for row, run in table.failures]
+    return [Gap(row, f"seed {run.seed}: {run.error}", row.command, str(run.folder)) for row, run in table.failures]
 
 
 def gaps(table: Table) -> list[Gap]:
-    """Unfinished and missing runs, row by row, with the command that makes them."""
+    """Unfinished and missing runs, row by row, and what a finished run lacks."""
     found = []
     for row in table.rows:
         if not row.runs:
@@ -118,10 +119,18 @@ def gaps(table: Table) -> list[Gap]:
         unfinished = [run for run in row.runs if run.state == "unfinished"]
         found += [Gap(row, f"seed {run.seed} is unfinished: {progress(run)}", row.command) for run in unfinished]
         missing = [str(run.seed) for run in row.runs if run.state == "missing"]
+        odd = [run for run in row.finished if run.error]
+        found += [Gap(row, f"seed {run.seed} is finished, but: {run.error}") for run in odd]
         if missing:
             plural = "s" if len(missing) > 1 else ""
             found.append(Gap(row, f"seed{plural} {listed(missing)} missing", row.command))
     return found
+
+
+def mending(table: Table) -> list[str]:
+    """The commands that close the gaps: the row's own for one row, else the table's, which skips what is finished."""
+    commands = list(dict.fromkeys(gap.command for gap in gaps(table) if gap.command))
+    return [table.command] if len(commands) > 1 and table.command else commands
 
 
 def mean_of(row: TableRow, name: str) -> float | None:

@@ -16,17 +16,18 @@ from detlab.pages.history import read_history
 from detlab.pages.render import render
 from detlab.runs import write_atomic
 
+RUN_FILES = ("config.yaml", "metrics.json", "metrics.csv", "failure.json")
 MOST_EXAMPLES = 8
 MAIN_METRICS = ("AP", "AP50", "AP75", "mAP_voc")
 FURTHER_METRICS = ("AP60", "AP70", "AP80", "AP90", "APs", "APm", "APl", "AR100")
 
 
-def write_report(run_dir: str | Path) -> Path:
-    """Write ``report.html`` into a run's folder and return its path.
+def write_report(run_dir: str | Path, output: Path | None = None) -> Path:
+    """Write ``report.html`` into a run's folder, or into `output`, and return its path.
 
     It shows what is there of ``metrics.json`` (results, PR curves, who ran what), ``metrics.csv`` (history),
-    ``figures/example_*.png`` (the first 8) and ``config.yaml``, so a run that is still going or was cut off has
-    a report too. The page needs no network and no other file.
+    ``figures/example_*.png`` (the first 8), ``config.yaml`` and ``failure.json``, so a run that is still going, was
+    cut off or failed has a report too. The page needs no network and no other file.
 
     Raises UserError where there is no run, or a file of it cannot be read.
     """
@@ -35,28 +36,30 @@ def write_report(run_dir: str | Path) -> Path:
         raise UserError(
             f"{folder}: there is no such folder; give the folder of a run, such as runs/<name>/<scale>/seed=0."
         )
-    files = [folder / name for name in ("config.yaml", "metrics.json", "metrics.csv")]
+    files = [folder / name for name in RUN_FILES]
     if not any(file.is_file() for file in files):
         raise UserError(
             f"{folder}: this folder holds no run (no config.yaml, metrics.json or metrics.csv); "
             "give the folder that training wrote, such as runs/<name>/<scale>/seed=0."
         )
     config, metrics, history = read_text(files[0]), read_json(files[1]), read_history(files[2])
+    failure = {} if metrics.get("status") == "finished" else read_json(files[3])
     page = render(
         "run.html.j2",
         name=metrics.get("name") or folder.resolve().name,
-        status=metrics.get("status") or "unfinished",
+        status=metrics.get("status") or ("failed" if failure else "unfinished"),
+        failure=failure,
         facts=_facts(metrics, history),
         headline=_headline(metrics),
         results=_results(metrics),
         per_class=_per_class(metrics),
         curves=_curves(metrics, history),
         examples=_examples(folder / "figures"),
-        command=metrics.get("command") or "",
+        command=metrics.get("command") or failure.get("command") or "",
         config=config,
         folder=str(folder),
     )
-    path = folder / "report.html"
+    path = (output or folder) / "report.html"
     write_atomic(path, page)
     return path
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from detlab.pages.content import Gap, ResultRow, failures, gaps, headline, result_rows, with_paper
+from detlab.pages.content import Gap, ResultRow, failures, gaps, headline, mending, result_rows, with_paper
 from detlab.pages.wording import counted, effect
 from detlab.study.table import Table
 
@@ -47,8 +48,9 @@ def print_comparison(table: Table, console: Console | None = None) -> None:
             console.print(_stacked(table, rows, everything[start : start + size]))
     if table.verdicts:
         console.print(_claims(table, narrow=console.width < NARROW))
-    _print_gaps(console, "failed", "red", failures(table), "in")
-    _print_gaps(console, "not there yet", "yellow", gaps(table), "→")
+    failed = failures(table)
+    _print_gaps(console, "failed", "red", failed, [f"in {gap.folder}" for gap in failed])
+    _print_gaps(console, "not there yet", "yellow", gaps(table), [f"→ {command}" for command in mending(table)])
     console.print(headline(table), style="bold", soft_wrap=True)
 
 
@@ -143,12 +145,20 @@ def _claims(table: Table, *, narrow: bool) -> Grid:
     return grid
 
 
-def _print_gaps(console: Console, title: str, colour: str, found: list[Gap], before: str) -> None:
+def _print_gaps(console: Console, title: str, colour: str, found: list[Gap], below: list[str]) -> None:
     if not found:
         return
     console.print(title, style=f"bold {colour}")
     for gap in found:
         console.print(f"  {gap.row.title}, {gap.words}", soft_wrap=True)
-    for command in dict.fromkeys(gap.command for gap in found if gap.command):
-        console.print(f"  {before} {command}", style="dim", soft_wrap=True)
+    for line in below:
+        console.print(f"  {line}", style="dim", soft_wrap=True)
     console.print()
+
+
+def print_index(tables: Sequence[Table], console: Console | None = None) -> None:
+    """What came out of each of several tables, a line each."""
+    console = console or new_console()
+    console.print()
+    for table in tables:
+        console.print(f"{table.name}: {headline(table)}", soft_wrap=True)

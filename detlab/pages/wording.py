@@ -17,6 +17,15 @@ def number(value: float | None, metric: str) -> str:
     return f"{value:.1f}" if points(metric) > 1 else f"{value:.3f}"
 
 
+def fine(value: float, metric: str) -> str:
+    """A number one digit finer: a noise that others are held against."""
+    return f"{value:.2f}" if points(metric) > 1 else f"{value:.4f}"
+
+
+def plain(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
 def mean_sd(summary: Summary | None, metric: str) -> str:
     """``48.2 ± 0.5``; one seed has no ±."""
     if summary is None:
