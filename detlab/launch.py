@@ -72,6 +72,7 @@ def launch(verb: str, run: Callable[[Any], Any], check: Callable[[Any, str | Non
         except Exception as error:
             expected = isinstance(error, UserError | OmegaConfBaseException)
             if HydraConfig.get().mode != RunMode.RUN:
+                error.run_dir = str(cfg.get("run_dir"))  # type: ignore[attr-defined]  # crosses processes with it
                 _say_failed(error, expected)
                 raise  # the launcher must see which job of a sweep failed
             if not expected:
@@ -102,14 +103,17 @@ def launch(verb: str, run: Callable[[Any], Any], check: Callable[[Any, str | Non
         refused.append(error)  # its traceback was printed when it happened
     if refused:
         sentence = explain(refused[0], verb, overrides)
-        _fail(f"Not every run of the sweep ended well; the first to fail: {sentence}" if sweeping else sentence)
+        run_dir = getattr(refused[0], "run_dir", None)
+        first = f"the first to fail, {run_dir}" if run_dir else "the first to fail"
+        _fail(f"Not every run of the sweep ended well; {first}: {sentence}" if sweeping else sentence)
     raise SystemExit(max(status, default=0))
 
 
 def _say_failed(error: Exception, expected: bool) -> None:
     if not expected:
         traceback.print_exception(error)
-    print(f"detlab: this run failed: {error if expected else repr(error)}", file=sys.stderr, flush=True)
+    where = getattr(error, "run_dir", "this run")
+    print(f"detlab: {where} failed: {error if expected else repr(error)}", file=sys.stderr, flush=True)
 
 
 def _fail(message: str, status: int = 1) -> None:

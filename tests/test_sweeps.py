@@ -23,7 +23,7 @@ def test_a_run_that_fails_is_kept_and_the_others_run(detlab, tiny):
     sweep = ["train", "-m", *tiny, *PLAIN, "schedule.clip_norm=null", "schedule.iterations=40", "name=s-${schedule.lr}"]
     result = detlab(*sweep, "schedule.lr=1e30,0.01", "seed=0")
     assert result.status == 1
-    assert "detlab: this run failed: The loss is not finite" in result.err
+    assert "detlab: runs/s-1e+30/mini/seed=0 failed: The loss is not finite" in result.err
     assert result.err.strip().splitlines()[-1].startswith("detlab: Not every run of the sweep ended well; the first")
     failure = json.loads(Path("runs/s-1e+30/mini/seed=0/failure.json").read_text())
     assert failure["kind"] == "UserError"
