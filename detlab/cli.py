@@ -11,6 +11,7 @@ VERBS = {
     "predict": "detect on an image or a folder: pictures and a COCO-format JSON",
     "check": "read a data set and name every problem in it",
     "report": "write the HTML report of a run",
+    "dashboard": "write a W&B dashboard for the runs of a study, or save it to W&B",
 }
 
 HELP = """detlab: keep everything fixed, swap one thing, and know whether it helps.

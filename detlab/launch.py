@@ -144,6 +144,8 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
             return f"{verb} takes no '{bad}'."
         good = [o for o in overrides if not o.lstrip("+~").startswith(bad)]
         return f"There is no key '{bad}' in the config{nearest_key(bad, keys_of(verb, good))}."
+    if "'hydra/sweeper/optuna'" in text:
+        return "hydra/sweeper=search needs Optuna, which is not installed by default: run `uv sync --extra search`."
     if match := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{match[1]} has no value: give it on the command line ({match[1]}=...)."
     first = next((line.strip().rstrip(".") for line in text.splitlines() if line.strip()), type(error).__name__)
@@ -155,7 +157,9 @@ def groups() -> dict[str, list[str]]:
     """The options of each config group."""
     folders = sorted(path for path in CONFIG_DIR.iterdir() if path.is_dir())
     return {
-        folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders if folder.name != GROUP
+        folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+        for folder in folders
+        if folder.name not in (GROUP, "sweeps")  # conf/sweeps holds files for `wandb sweep`
     }
 
 

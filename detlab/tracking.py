@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from detlab.runs import RunFolder, git_commit, write_atomic
+
+LONGEST_GROUP, LONGEST_TAG = 128, 64  # characters; W&B refuses longer ones
+
+
+class Labels(NamedTuple):
+    """What a run is found by among others."""
+
+    group: str
+    name: str
+    tags: list[str]
+    table: str
+    row: str
 
 
 class WandbTracker:
@@ -15,7 +30,9 @@ class WandbTracker:
 
     Offline (the default without a key) the run can be read with ``wandb leet <folder>`` and sent later with
     ``wandb sync``. Each run keeps its id in the folder, so resuming continues the same W&B run, and `finish`
-    closes it, so that the jobs of a multirun never merge.
+    closes it, so that the jobs of a multirun never merge. In a W&B sweep the id is the one that the sweep gave.
+
+    group: null for that of `labels`; tags: added to those of `labels`.
     """
 
     def __init__(
@@ -28,16 +45,19 @@ class WandbTracker:
         """A Lightning logger for the run of `folder` (one per process)."""
         from lightning.pytorch.loggers import WandbLogger
 
+        _close(failed=True)  # Lightning would go on writing into a run that an earlier job left open
+        found = labels(config)
         self._logger = WandbLogger(
             project=self.project,
             entity=self.entity,
-            group=self.group,
-            tags=self.tags,
-            name=f"{config['name']}-seed{config['seed']}",
-            id=_run_id(folder.path / "wandb" / "run_id"),
+            group=self.group or found.group,
+            job_type="train",
+            tags=_tags([*found.tags, *self.tags]),
+            name=found.name,
+            id=run_id(folder.path / "wandb" / "run_id"),
             resume="allow",
             save_dir=str(folder.path.resolve()),  # the service process may have another working folder
-            config={**config, "commit": git_commit()},
+            config={**config, "table": found.table, "row": found.row, "commit": git_commit()},
         )
         self._logger._wandb_init.pop("anonymous", None)  # Lightning passes it, and W&B then warns on every run
         return self._logger
@@ -55,13 +75,57 @@ class WandbTracker:
         run.summary.update(summary)
 
     def finish(self) -> None:
-        import wandb
-
-        if wandb.run is not None:
-            wandb.finish()
+        """Close the process's W&B run, if one is open; while an exception is on its way, as a failed one."""
+        _close(failed=sys.exception() is not None)
 
 
-def _run_id(path: Path) -> str:
-    if not path.exists():
-        write_atomic(path, secrets.token_hex(4))
+def _close(failed: bool) -> None:
+    import wandb
+
+    if wandb.run is not None:
+        wandb.finish(exit_code=int(failed))
+
+
+def labels(config: Mapping[str, Any]) -> Labels:
+    """What the run of a resolved config is grouped, named and tagged by.
+
+    A row ``paper/table/row`` belongs to the group ``paper/table · setting`` with all rows and seeds of its table;
+    a run with a plain name to the group ``name · setting``, with its other seeds.
+    """
+    *parents, row = config["name"].split("/")
+    table = "/".join(parents) or row
+    setting = config.get("setting") or config["scale_name"]
+    places = list(accumulate(parents, lambda above, part: f"{above}/{part}"))  # the paper, the table
+    tags = [*places, row, config["scale_name"], setting, config["data"]["name"]]
+    return Labels(
+        f"{table} · {setting}"[:LONGEST_GROUP], f"{row} seed={config['seed']}"[:LONGEST_GROUP], tags, table, row
+    )
+
+
+def _tags(words: Sequence[str]) -> list[str]:
+    """Each word once, in lengths that W&B takes."""
+    return list(dict.fromkeys(str(word)[:LONGEST_TAG] for word in words if word))
+
+
+def run_id(path: Path) -> str:
+    """The W&B id kept in `path`, a new one if there is none; in a W&B sweep the sweep's, which is kept from then on."""
+    given = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+    if given:
+        write_atomic(path, given)
+    elif not path.exists():
+        _write_first(path, secrets.token_hex(4))
     return path.read_text().strip()
+
+
+def _write_first(path: Path, content: str) -> None:
+    """Write a file that no other process has written in the meantime: all processes of a run need the same id."""
+    draft = path.with_name(f".{path.name}.{content}")
+    write_atomic(draft, content)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        write_atomic(path, content)
+    finally:
+        draft.unlink()

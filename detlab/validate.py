@@ -71,6 +71,13 @@ KEYS: dict[str, dict[str, Any]] = {
         "output": _Name | None,
         "record": bool,
     },
+    "dashboard": {
+        "entity": _Name | None,
+        "project": _Name,
+        "study": _Name | None,
+        "setting": _Name | None,
+        "output": _Name | None,
+    },
 }
 
 
