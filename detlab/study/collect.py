@@ -135,7 +135,7 @@ def _grouped(runs: Sequence[Run]) -> list[list[Run]]:
 
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     """What is computed, whatever the seed."""
-    return {key: value for key, value in identity(config).items() if key not in ("seed", "name")}
+    return {key: value for key, value in identity(config).items() if key != "seed"}
 
 
 def _titles(groups: Sequence[Sequence[Run]]) -> list[str]:
