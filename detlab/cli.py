@@ -10,6 +10,7 @@ VERBS = {
     "eval": "evaluate a finished run or a checkpoint on any data",
     "predict": "detect on an image or a folder: pictures and a COCO-format JSON",
     "check": "read a data set and name every problem in it",
+    "cost": "what a run would cost: one step on synthetic pictures, GPU hours",
     "report": "write the HTML report of a run",
     "dashboard": "write a W&B dashboard for the runs of a study, or save it to W&B",
 }

@@ -18,6 +18,7 @@ _RESERVED = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 
 _Positive = Annotated[int, pydantic.Field(ge=1)]
 _Count = Annotated[int, pydantic.Field(ge=0)]
+_Side = Annotated[int, pydantic.Field(ge=16)]
 _Name = Annotated[str, pydantic.Field(min_length=1)]
 _Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 
@@ -78,6 +79,12 @@ KEYS: dict[str, dict[str, Any]] = {
         "setting": _Name | None,
         "output": _Name | None,
     },
+}
+KEYS["cost"] = KEYS["train"] | {
+    "images": _Positive | None,
+    "picture": tuple[_Side, _Side] | None,
+    "classes": _Positive | None,
+    "output": _Name | None,
 }
 
 
