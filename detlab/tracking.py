@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detlab.runs import RunFolder, git_commit, write_atomic
+
+log = logging.getLogger(__name__)
 
 LONGEST_GROUP, LONGEST_TAG = 128, 64  # characters; W&B refuses longer ones
 
@@ -83,7 +86,13 @@ def _close(failed: bool) -> None:
     import wandb
 
     if wandb.run is not None:
-        wandb.finish(exit_code=int(failed))
+        try:
+            wandb.finish(exit_code=int(failed))
+        except Exception as error:
+            # A scheduler's SIGTERM ends W&B's service, too. To say so must not hide what ended the run.
+            if not failed:
+                raise
+            log.warning("W&B could not close its run (%s); what it has on disk is kept.", error)
 
 
 def labels(config: Mapping[str, Any]) -> Labels:
