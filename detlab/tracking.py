@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from lightning.pytorch.loggers import WandbLogger
 
 from detlab.runs import RunFolder, git_commit, write_atomic
 
@@ -46,18 +50,18 @@ class WandbTracker:
 
     def logger(self, folder: RunFolder, config: dict[str, Any]) -> Any:
         """A Lightning logger for the run of `folder` (one per process)."""
-        from lightning.pytorch.loggers import WandbLogger
-
         _close(failed=True)  # Lightning would go on writing into a run that an earlier job left open
         found = labels(config)
-        self._logger = WandbLogger(
+        kept = folder.path / "wandb"
+        self._logger = _Logger(
+            first_step=last_step(kept) + 1,
             project=self.project,
             entity=self.entity,
             group=self.group or found.group,
             job_type="train",
             tags=_tags([*found.tags, *self.tags]),
             name=found.name,
-            id=run_id(folder.path / "wandb" / "run_id"),
+            id=run_id(kept / "run_id"),
             resume="allow",
             save_dir=str(folder.path.resolve()),  # the service process may have another working folder
             config={**config, "table": found.table, "row": found.row, "commit": git_commit()},
@@ -80,6 +84,21 @@ class WandbTracker:
     def finish(self) -> None:
         """Close the process's W&B run, if one is open; while an exception is on its way, as a failed one."""
         _close(failed=sys.exception() is not None)
+
+
+class _Logger(WandbLogger):
+    """Counts W&B's steps from `first_step` on. Offline, W&B itself begins anew at 0 when a run is resumed, and rows of
+    the same step are not kept apart when the parts are synced."""
+
+    def __init__(self, first_step: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._first_step: int | None = first_step or None
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if self._first_step is not None:
+            self.experiment.log({}, step=self._first_step)
+            self._first_step = None
+        super().log_metrics(metrics, step)
 
 
 def _close(failed: bool) -> None:
@@ -124,6 +143,20 @@ def run_id(path: Path) -> str:
     elif not path.exists():
         _write_first(path, secrets.token_hex(4))
     return path.read_text().strip()
+
+
+def last_step(folder: Path) -> int:
+    """The last W&B step in the offline runs below `folder`, -1 where there is none."""
+    steps = [-1]
+    for run in folder.glob("offline-run-*"):
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(run)]
+        printed = subprocess.run(command, capture_output=True, text=True).stdout
+        try:
+            step = json.loads(printed)["step"]
+        except (ValueError, KeyError):  # cut off before it held anything
+            continue
+        steps += [] if step is None else [int(step)]
+    return max(steps)
 
 
 def _write_first(path: Path, content: str) -> None:

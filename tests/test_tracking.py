@@ -15,7 +15,7 @@ from wandb.sdk.wandb_settings import Settings
 
 from detlab import lit
 from detlab.runs import RunFolder
-from detlab.tracking import WandbTracker, _tags, labels, run_id
+from detlab.tracking import WandbTracker, _tags, labels, last_step, run_id
 
 
 def config(name: str, **more: Any) -> dict[str, Any]:
@@ -97,6 +97,13 @@ def test_processes_that_start_together_agree_on_the_id(tmp_path):
         assert [entry.name for entry in path.parent.iterdir()] == ["run_id"]
 
 
+def test_an_offline_run_without_records_has_no_last_step(tmp_path):
+    assert last_step(tmp_path) == -1
+    (tmp_path / "offline-run-20260101_000000-ab").mkdir()
+    (tmp_path / "offline-run-20260101_000000-ab" / "run-ab.wandb").write_bytes(b":W&B")
+    assert last_step(tmp_path) == -1
+
+
 @pytest.mark.usefixtures("no_run_open")
 def test_a_run_left_open_is_closed_and_not_written_into(tmp_path):
     left = wandb.init(mode="offline", dir=str(tmp_path), id="leftopen")
@@ -146,4 +153,5 @@ def test_a_job_that_crashes_keeps_out_of_the_next_and_resumes_as_the_same_run(de
     assert the("run", second)["run_id"] == the("run", first)["run_id"]
     steps = [logged(part, "trainer/global_step") for part in (first, second)]
     assert max(steps[0]) < max(steps[1])
+    assert max(logged(first, "_step")) + 1 == min(logged(second, "_step"))  # one history when the two are synced
     assert len(logged(second, "train/loss")) == 1
