@@ -40,7 +40,7 @@ def report(cfg: Any) -> int:
     source = find_source(cfg.source, [Path("experiments"), CONFIG_DIR / "experiment"])
     output = Path(cfg.output) if cfg.output else None
     if cfg.record and source.kind != "studies":
-        raise UserError(f"record=true keeps the results of a table beside its file; {cfg.source} is no table.")
+        raise UserError(f"record=true keeps the results of a table beside its file; {cfg.source} is none.")
     if source.kind == "run":
         log.info("Report: %s", write_report(source.paths[0], output))
         run = RunFolder(source.paths[0])
