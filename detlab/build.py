@@ -12,6 +12,9 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning import Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
@@ -22,6 +25,7 @@ from detlab.data.datamodule import DetectionDataModule, init_worker
 from detlab.data.dataset import DetectionDataset, collate
 from detlab.data.index import AnnotationIndex
 from detlab.data.transforms import Pipeline
+from detlab.distributed.place import Environment, find_place, refuse_misfits
 from detlab.errors import UserError
 from detlab.lit import LitDetector
 from detlab.logs import quiet
@@ -108,9 +112,11 @@ def build_module(cfg: DictConfig, classes: list[str], *, training: bool, total_b
     return module
 
 
-def rehearse(cfg: DictConfig) -> None:
+def rehearse(cfg: DictConfig, launcher: str | None = None) -> None:
     """Build every part once, without memory and without data, so that a value out of range or a combination
-    that cannot be shows itself before any data is read."""
+    that cannot be shows itself before any data is read.
+
+    launcher: the class that starts the jobs of a sweep; None for a run of its own."""
     offline = OmegaConf.merge(cfg, {"backbone": {"weights": None}}) if "weights" in cfg.backbone else cfg
     assert isinstance(offline, DictConfig)
     build_datamodule(cfg)
@@ -120,23 +126,35 @@ def rehearse(cfg: DictConfig) -> None:
         build_detector(offline, 1)
     refuse_combinations(cfg)
     if "trainer" in cfg:
-        _rehearse_trainer(cfg)
+        trainer = rehearse_trainer(cfg)
+        refuse_misfits(find_place(), trainer.num_devices, trainer.num_nodes, launcher)
 
 
-def _rehearse_trainer(cfg: DictConfig) -> None:
+def rehearse_trainer(cfg: DictConfig) -> Trainer:
+    """The trainer of `cfg.trainer`, to be asked how many processes it wants. Raises UserError where it cannot be."""
     quiet()
     for key, instead in _SET_BY_TRAINING.items():
         if key in cfg.trainer:
             raise UserError(f"trainer.{key} is set by detlab itself; use {instead}.")
     try:
-        trainer = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_model_summary=False)
+        trainer = instantiate(
+            cfg.trainer,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            plugins=[Environment(find_place())],
+        )
     except Exception as error:
         raise as_user_error(error, "trainer") from error
-    if trainer.world_size > 1:
+    strategy = trainer.strategy
+    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy) or isinstance(
+        strategy.launcher, _MultiProcessingLauncher
+    ):
         raise UserError(
-            f"trainer.devices={cfg.trainer.get('devices')} asks for {trainer.world_size} processes, and detlab "
-            "trains in one: take trainer.devices=1."
+            f"trainer.strategy={cfg.trainer.get('strategy')}: detlab trains on one device or with "
+            "DistributedDataParallel; take trainer=ddp with trainer.devices=."
         )
+    return trainer
 
 
 def pick_device(accelerator: str) -> torch.device:

@@ -10,6 +10,10 @@ class UserError(ValueError):
     """Bad input. The message is one clear sentence naming the file, the record and the mend."""
 
 
+class ElsewhereError(UserError):
+    """Another process of the run has failed; its own sentence says why."""
+
+
 def nearest(word: str, options: Iterable[str]) -> str:
     """Return `` (did you mean 'x' or 'y'?)`` for the options close to `word`, or all of them if few, or ``""``."""
     choices = sorted({str(option) for option in options})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
+from torch import distributed as dist
 
-from detlab.errors import UserError
+from detlab.errors import ElsewhereError, UserError
+from detlab.losses.normalizer import process_count, reduce_mean
 from detlab.matching import gather
 from detlab.metrics.mean_ap import DetectionMetrics
 from detlab.schedule import Schedule
@@ -21,7 +24,7 @@ class LitDetector(LightningModule):
 
     `total_batch`: images per optimiser step over all processes, for linear scaling of the learning rate.
     Evaluation is in pixels of the original files. `detections` holds what the last evaluation found, by image
-    id, in those pixels; `pr_curves` its precision over recall per class, by stage.
+    id, in those pixels, on whichever process; `pr_curves` its precision over recall per class, by stage.
     """
 
     def __init__(
@@ -51,18 +54,28 @@ class LitDetector(LightningModule):
         return self.detector(images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:  # noqa: ARG002
-        self.log("train/skipped_images", float(batch.skipped), batch_size=1, reduce_fx="sum", on_epoch=False)
         if len(batch) == 0:
-            return None
+            if process_count() == 1:
+                self._say(batch.skipped)
+                return None
+            batch = without_signal(batch, len(self.classes))  # the others wait for this process in every reduction
         predictions, anchors = self(batch.images)
         assignment = self.assigner(anchors, batch.targets, predictions.detach())
         matched = gather(anchors, batch.targets, assignment, predictions)
         losses = self.criterion(matched)
         total = torch.stack(list(losses.values())).sum()
         refuse_non_finite(total, losses, batch)
-        self.log("train/loss", total, prog_bar=True, batch_size=len(batch))
-        self.log_dict({f"train/loss_{name}": loss for name, loss in losses.items()}, batch_size=len(batch))
+        self._say(batch.skipped, loss=total, **{f"loss_{name}": loss for name, loss in losses.items()})
         return total
+
+    def _say(self, skipped: int, **losses: Tensor) -> None:
+        """Log a training step: the losses and the number of skipped pictures of all processes together."""
+        local = torch.stack([torch.full((), float(skipped), device=self.device), *losses.values()])
+        mean = reduce_mean(local)
+        self.log("train/skipped_images", mean[0] * process_count(), batch_size=1, reduce_fx="sum", on_epoch=False)
+        self.log_dict({f"train/{name}": value for name, value in zip(losses, mean[1:], strict=True)}, batch_size=1)
+        if process_count() > 1 and not bool(torch.isfinite(mean).all()):
+            raise ElsewhereError("The loss is not finite in another process.")
 
     def detect(self, batch: Batch) -> list[Detections]:
         """Final boxes of each image of the batch, in pixels of the original files."""
@@ -91,6 +104,7 @@ class LitDetector(LightningModule):
         self.log_dict({f"{stage}/{name}": float(value) for name, value in values.items()}, sync_dist=False)
         self.pr_curves[stage] = metrics.pr_curves()
         metrics.reset()
+        self.detections = of_all_processes(self.detections)
 
     def on_validation_epoch_start(self) -> None:
         self.detections = {}
@@ -113,6 +127,28 @@ class LitDetector(LightningModule):
     def configure_optimizers(self) -> Any:
         assert self.schedule is not None, "training needs a schedule"
         return self.schedule.build(self.detector, self.total_batch)
+
+
+def without_signal(batch: Batch, num_classes: int) -> Batch:
+    """`batch`, whose pictures could all not be read, with an empty picture that no annotator looked at: its losses
+    are zeros that reach every parameter."""
+    device = batch.images.device
+    nothing = Targets.of(
+        torch.zeros(0, 4, device=device),
+        torch.zeros(0, dtype=torch.int64, device=device),
+        num_classes,
+        annotated=torch.zeros(num_classes, dtype=torch.bool, device=device),
+    )
+    return replace(batch, images=batch.images.new_zeros(1, 3, 128, 128), targets=[nothing])
+
+
+def of_all_processes(found: dict[int, Detections]) -> dict[int, Detections]:
+    """The detections of every process by image id."""
+    if process_count() == 1:
+        return found
+    parts: list[Any] = [None] * process_count()
+    dist.all_gather_object(parts, {image: [t.numpy() for t in values] for image, values in found.items()})
+    return {image: Detections(*map(torch.from_numpy, values)) for part in parts for image, values in part.items()}
 
 
 def refuse_non_finite(total: Tensor, losses: dict[str, Tensor], batch: Batch) -> None:

@@ -32,8 +32,10 @@ def save_results(
     """Write `predictions.json`, `figures/example_*.png` and, last (it marks the run as finished),
     `metrics.json`; returns its content. `values` are named ``val/AP``, ``test/AP``, …"""
     index = data.test_index
-    save_predictions(folder, module.detections, index.class_ids)
-    images = save_examples(folder, index, module.detections, data.classes, pictures)
+    # In the order of the annotations, on however many processes they were found.
+    found = {i: module.detections[i] for i in index.ids.tolist() if i in module.detections}
+    save_predictions(folder, found, index.class_ids)
+    images = save_examples(folder, index, found, data.classes, pictures)
     stages: dict[str, dict[str, float | None]] = {"val": {}, "test": {}}
     for name, value in values.items():
         stage, _, metric = name.partition("/")

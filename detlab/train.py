@@ -19,21 +19,63 @@ def train(cfg: Any) -> dict[str, Any]:
     A finished run is skipped, an unfinished one goes on from `checkpoints/last.ckpt`, a run folder that holds
     another config, or that another process is training in, is refused. Raises UserError for bad configs before any
     data is read. What ends a run that had begun is kept in `failure.json`.
+
+    Where torchrun or srun has started several processes, the first does all this, and the others end with it; else
+    this one starts the others that `trainer.devices` asks for.
     """
     from detlab.build import command_line
+    from detlab.distributed.group import Group
+    from detlab.distributed.place import find_place
     from detlab.runs import RunFolder, git_commit
     from detlab.validate import validate
 
-    validate(cfg)
-    folder = RunFolder(cfg.run_dir)
-    try:
-        return _train(cfg, folder)
-    except Exception as error:
-        if folder.claimed or (_in_sweep() and folder.state() == "new"):
-            folder.record_failure(error, command=command_line(), commit=git_commit())
-        raise
-    finally:
-        folder.release()
+    with Group(find_place()) as group:
+        if not group.leads:
+            group.follow(lambda word: _train_beside(word, group))
+        validate(cfg)
+        folder = RunFolder(cfg.run_dir)
+
+        def record(error: Exception) -> None:
+            if folder.claimed or (_in_sweep() and folder.state() == "new"):
+                folder.record_failure(error, command=command_line(), commit=git_commit())
+
+        group.on_stuck = record
+        try:
+            return _train(cfg, folder, group)
+        except Exception as error:
+            reason = group.reason(error)
+            record(reason)
+            if reason is error:
+                raise
+            raise reason from error
+        finally:
+            folder.release()
+
+
+def follow() -> None:
+    """What a process does that `train` started beside itself."""
+    from detlab.distributed.group import Group
+    from detlab.distributed.place import find_place
+
+    with Group(find_place()) as group:
+        group.follow(lambda word: _train_beside(word, group))
+
+
+def _train_beside(word: dict[str, Any], group: Any) -> None:
+    """Train with the config and from the checkpoint that the first process has decided on, and leave no trace."""
+    from lightning import seed_everything
+    from omegaconf import OmegaConf
+
+    from detlab.build import build_datamodule, build_module
+    from detlab.runs import RunFolder
+
+    cfg: Any = OmegaConf.create(word["config"])
+    seed_everything(cfg.seed, verbose=False)
+    data = build_datamodule(cfg)
+    data.setup()
+    module = build_module(cfg, data.classes, training=True)
+    checkpoint = Path(word["checkpoint"]) if word["checkpoint"] else None
+    _fit(cfg, word["config"], module, data, RunFolder(cfg.run_dir), group, checkpoint)
 
 
 def check(cfg: Any, experiment: str | None = None) -> None:
@@ -44,20 +86,21 @@ def check(cfg: Any, experiment: str | None = None) -> None:
 
     validate(cfg)
     check_name(experiment, cfg.name, overridden=any(word.lstrip("+").startswith("name=") for word in sys.argv[1:]))
-    rehearse(cfg)
+    rehearse(cfg, launcher=_launcher() if _in_sweep() else None)
 
 
-def _train(cfg: Any, folder: Any) -> dict[str, Any]:
+def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     from lightning import seed_everything
     from omegaconf import OmegaConf
 
-    from detlab.build import build_datamodule, build_module, command_line
+    from detlab.build import build_datamodule, build_module, find_checkpoint, rehearse_trainer
 
     check(cfg, _experiment())
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     if folder.holds_finished(config) and not cfg.overwrite:
         log.info("%s is finished already (overwrite=true runs it again).", folder.path)
         return folder.read_metrics()
+    group.start(rehearse_trainer(cfg).world_size, "from detlab.train import follow; follow()")
     seed_everything(cfg.seed, verbose=False)
     data = build_datamodule(cfg)
     data.setup()
@@ -70,28 +113,35 @@ def _train(cfg: Any, folder: Any) -> dict[str, Any]:
     state = folder.open(config, cfg.overwrite)
     _log_to_file(folder.path / "train.log")
     _say_what_was_skipped(data)
-    return _fit(cfg, config, module, data, folder, resume=state == "unfinished", command=command_line())
+    checkpoint = find_checkpoint(str(folder.path)) if state == "unfinished" and folder.last.exists() else None
+    group.tell(
+        {"config": OmegaConf.to_container(cfg, resolve=True), "checkpoint": str(checkpoint) if checkpoint else None}
+    )
+    return _fit(cfg, config, module, data, folder, group, checkpoint)
 
 
-def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: bool, command: str) -> dict[str, Any]:
+def _fit(
+    cfg: Any, config: Any, module: Any, data: Any, folder: Any, group: Any, checkpoint: Path | None
+) -> dict[str, Any]:
+    """Train and evaluate, in every process of `group`; the first saves the results and returns them."""
     from hydra.utils import instantiate
 
-    from detlab.build import find_checkpoint
+    from detlab.build import command_line
     from detlab.callbacks.checkpoints import RunInfo, checkpoint_callbacks, load_checkpoint
     from detlab.callbacks.history import HistoryLogger
+    from detlab.callbacks.signals import Signals
     from detlab.callbacks.speed import Speed
     from detlab.logs import quiet
     from detlab.outputs import save_results
     from detlab.runs import git_commit
 
     quiet()
-    checkpoint = find_checkpoint(str(folder.path)) if resume and folder.last.exists() else None
     start = int(load_checkpoint(checkpoint)["global_step"]) if checkpoint else 0
     if checkpoint:
         log.info("Going on from %s at iteration %d.", checkpoint, start)
     data.start_batch = start * cfg.trainer.get("accumulate_grad_batches", 1)
     history = HistoryLogger(folder.history, resume_at=start if checkpoint else None)
-    tracker = instantiate(cfg.logger.tracker, _convert_="all") if cfg.logger.get("tracker") else None
+    tracker = instantiate(cfg.logger.tracker, _convert_="all") if cfg.logger.get("tracker") and group.leads else None
     schedule = instantiate(cfg.schedule, _convert_="all")
     speed = Speed()
     loggers = [history, *([tracker.logger(folder, config)] if tracker else [])]
@@ -99,16 +149,18 @@ def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: 
         *instantiate(list(cfg.callbacks.values()), _convert_="all"),
         RunInfo(config, data.classes),
         speed,
+        *([Signals()] if group.place.size > 1 else []),
         *checkpoint_callbacks(folder.checkpoints, cfg.save_every, schedule.val_every),
     ]
-    trainer = _trainer(cfg, schedule, folder, loggers, callbacks)
+    trainer = _trainer(cfg, schedule, folder, loggers, callbacks, group)
     module.total_batch = cfg.loader.batch_size * trainer.world_size * trainer.accumulate_grad_batches
     parameters = sum(p.numel() for p in module.detector.parameters()) / 1e6
     log.info(
         "%s: %d training images, %d classes, %.1f M parameters, %d iterations of %d images on %s.",
         folder.path, len(data.train_index), data.num_classes, parameters, schedule.iterations, module.total_batch,
-        trainer.accelerator.__class__.__name__.removesuffix("Accelerator"),
+        _device_name(trainer),
     )  # fmt: skip
+    group.join(trainer)
     begun, commit = time.monotonic(), git_commit()  # of the code that was imported, not of a later checkout
     try:
         try:
@@ -122,13 +174,15 @@ def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: 
             if asked or trainer.received_sigterm:
                 raise KeyboardInterrupt from None
             raise
+        if not group.leads:
+            return {}
         values = history.latest("val/") | history.latest("test/")
         result = {
             "name": cfg.name,
             "experiment": _experiment(),
             "setting": cfg.setting,
             "seed": cfg.seed,
-            "command": command,
+            "command": command_line(),
             "commit": commit,
             "device": _device_name(trainer),
             "minutes": round((time.monotonic() - begun + speed.seconds_before) / 60, 2),
@@ -147,11 +201,12 @@ def _fit(cfg: Any, config: Any, module: Any, data: Any, folder: Any, *, resume: 
     return saved
 
 
-def _trainer(cfg: Any, schedule: Any, folder: Any, loggers: list[Any], callbacks: list[Any]) -> Any:
+def _trainer(cfg: Any, schedule: Any, folder: Any, loggers: list[Any], callbacks: list[Any], group: Any) -> Any:
     """The Lightning trainer of `cfg.trainer`, with length, validation and clipping as the schedule says."""
     from hydra.utils import instantiate
 
     from detlab.callbacks.checkpoints import AtomicCheckpointIO
+    from detlab.distributed.place import Environment
 
     return instantiate(
         cfg.trainer,
@@ -168,23 +223,17 @@ def _trainer(cfg: Any, schedule: Any, folder: Any, loggers: list[Any], callbacks
         default_root_dir=str(folder.path),
         logger=loggers,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO(), *_cluster()],
+        plugins=[AtomicCheckpointIO(), Environment(group.place)],
         _convert_="all",
     )
-
-
-def _cluster() -> list[Any]:
-    """Under Slurm, its environment without Lightning's requeueing: submitit requeues, and once is enough."""
-    from lightning.pytorch.plugins.environments import SLURMEnvironment
-
-    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def _device_name(trainer: Any) -> str:
     import torch
 
-    device = trainer.strategy.root_device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    device, count = trainer.strategy.root_device, trainer.world_size
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    return f"{count} × {name}" if count > 1 else name
 
 
 def _report(cfg: Any, folder: Any, saved: dict[str, Any]) -> None:
@@ -216,6 +265,13 @@ def _experiment() -> str | None:
     from hydra.core.hydra_config import HydraConfig
 
     return HydraConfig.get().runtime.choices.get("experiment") if HydraConfig.initialized() else None
+
+
+def _launcher() -> str:
+    """The class that starts the jobs of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get().launcher._target_
 
 
 def _in_sweep() -> bool:

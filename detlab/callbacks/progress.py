@@ -47,15 +47,14 @@ class TrainingProgress(Callback):
             self.bar.start()
             self.task = self.bar.add_task("train", total=self._total, completed=self._first, loss="…", ap="")
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:  # noqa: ARG002
         if not trainer.is_global_zero:
             return
         now = time.monotonic()
         if now - self._said < (0.5 if self.bar else self.seconds):
             return
         self._said = now
-        if isinstance(outputs, dict) and "loss" in outputs:
-            self._loss = float(outputs["loss"])
+        self._loss = float(trainer.callback_metrics.get("train/loss", self._loss))  # of all processes
         step = trainer.global_step
         if self.bar:
             self.bar.update(self.task, completed=step, loss=f"{self._loss:.3f}", ap=self._ap)

@@ -11,8 +11,7 @@ import cv2
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
-from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from detlab.cores import cores
 from detlab.data.check import clean, empty_split, find_problems
@@ -20,7 +19,7 @@ from detlab.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DetectionDataset, T
 from detlab.data.index import AnnotationIndex
 from detlab.data.memory import keep_freed_memory
 from detlab.data.problems import OnError, Problem, Split
-from detlab.data.samplers import InfiniteSampler
+from detlab.data.samplers import InfiniteSampler, shared_batches
 from detlab.errors import UserError
 from detlab.structures import Batch
 
@@ -152,13 +151,13 @@ class DetectionDataModule(LightningDataModule):
         rank, ranks = self._ranks()
         length = len(self.train_index)
         sampler = InfiniteSampler(length, self.batch_size, self.seed, rank, ranks, self._next_batch)
-        return self._loader("train", self.batch_size, sampler)
+        return self._loader("train", batch_size=self.batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("val", self.eval_batch_size, self._in_order("val"))
+        return self._loader("val", batch_sampler=self._in_order("val"))
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("test", self.eval_batch_size, self._in_order("test"))
+        return self._loader("test", batch_sampler=self._in_order("test"))
 
     def _load(self, split: Split) -> None:
         index, problems = self.source.load(split)
@@ -175,14 +174,13 @@ class DetectionDataModule(LightningDataModule):
                 )
         self.indexes[split], self.skipped_counts[split] = index, counts
 
-    def _loader(self, split: Split, batch_size: int, sampler: Sampler[Any] | None) -> DataLoader[Batch]:
+    def _loader(self, split: Split, **which: Any) -> DataLoader[Batch]:
         dataset, workers = self.dataset(split), self._workers()
         if not workers:
             keep_freed_memory()
         return DataLoader(
             dataset,  # type: ignore[arg-type]  # a DataLoader's type is its dataset's, not its batches'
-            batch_size,
-            sampler=sampler,
+            **which,
             num_workers=workers,
             collate_fn=collate,
             pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
@@ -192,11 +190,8 @@ class DetectionDataModule(LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
         )
 
-    def _in_order(self, split: Split) -> Sampler[int] | None:
-        rank, ranks = self._ranks()
-        if ranks == 1:
-            return None
-        return UnrepeatedDistributedSampler(self.dataset(split), num_replicas=ranks, rank=rank, shuffle=False)
+    def _in_order(self, split: Split) -> list[list[int]]:
+        return shared_batches(len(self.index(split)), self.eval_batch_size, *self._ranks())
 
     def _next_batch(self) -> int:
         # The first training batch that the trainer has not been given, also after it has loaded a checkpoint.

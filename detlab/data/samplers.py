@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -55,6 +56,17 @@ class InfiniteSampler(DistributedSampler[tuple[int, int]]):
     def _order(self, turn: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, turn))
         return torch.randperm(self.length, generator=generator)
+
+
+def shared_batches(length: int, batch_size: int, rank: int = 0, world_size: int = 1) -> list[list[int]]:
+    """The batches in which process `rank` evaluates its share of `length` pictures: every `world_size`-th, in order.
+
+    No picture comes twice, and every process has as many batches as the first, so that they meet in each: where the
+    pictures do not suffice, the last of a process is smaller or empty.
+    """
+    mine = range(rank, length, world_size)
+    longest = math.ceil(length / world_size)
+    return [list(mine[start : start + batch_size]) for start in range(0, longest, batch_size)]
 
 
 def mixed_seed(seed: int, number: int) -> int:

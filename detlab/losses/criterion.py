@@ -6,7 +6,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from detlab.losses.normalizer import reduce_mean
+from detlab.losses.normalizer import normalizer
 from detlab.losses.quality import QualityLoss
 from detlab.structures import Matched
 
@@ -30,7 +30,7 @@ class LocalizationLoss(Protocol):
 class Criterion(nn.Module):
     """Weighted losses, each divided by the number of positives (the sum of their box weights).
 
-    The number is the mean over all processes and at least 1; without positives the terms are zeros that still
+    The number is that of all processes and at least 1, shared equally; without positives the terms are zeros that still
     reach every output of the head. `box_weighting="quality"` weights each positive's box loss by its quality
     target and divides by the sum of those weights instead (ATSS with centerness, PAA with predicted IoU).
 
@@ -66,7 +66,7 @@ class Criterion(nn.Module):
         """The terms by name, normalised and weighted scalars: classification, localization and perhaps quality."""
         if self.quality is None and matched.quality is not None:
             raise ValueError("Expected a quality loss for a head with a quality branch, got none.")
-        positives = reduce_mean(matched.box_weights.sum()).clamp(min=1)
+        positives = normalizer(matched.box_weights.sum(), at_least=1)
         classification = self.classification(
             matched.logits, matched.labels, matched.class_weights, matched.class_targets
         )
@@ -83,7 +83,7 @@ class Criterion(nn.Module):
         weights = matched.box_weights
         if self.box_weighting == "quality" and self.quality is not None:
             weights = weights * self.quality.target(matched)
-            positives = reduce_mean(weights.sum()).clamp(min=1e-6)
+            positives = normalizer(weights.sum(), at_least=1e-6)
         return (self.localization(matched) * weights).sum() / positives
 
     def extra_repr(self) -> str:

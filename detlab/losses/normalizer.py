@@ -7,6 +7,19 @@ from torch import Tensor
 from torch import distributed as dist
 
 
+def process_count() -> int:
+    """How many processes train together; 1 without torch.distributed."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def normalizer(value: Tensor, at_least: float) -> Tensor:
+    """What each process divides its losses by: `value`, a count or a sum of weights, as `reduce_mean` gives it.
+
+    at_least: where the total over all processes is smaller, it counts as this.
+    """
+    return reduce_mean(value).clamp(min=at_least / process_count())
+
+
 @torch.no_grad()
 def reduce_mean(value: Tensor) -> Tensor:
     """Mean of a tensor over all processes; the tensor itself where there is only one.
@@ -14,8 +27,8 @@ def reduce_mean(value: Tensor) -> Tensor:
     Gradients are averaged over processes, so dividing by the mean count makes the result equal to that of one
     process with the whole batch.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if process_count() == 1:
         return value.detach()
     value = value.detach().clone()
     dist.all_reduce(value)
-    return value / dist.get_world_size()
+    return value / process_count()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from detlab.boxes import BoxCoder
-from detlab.losses import criterion as module
+from detlab.losses import normalizer as module
 from detlab.losses.classification import CrossEntropy, Focal
 from detlab.losses.criterion import ClassificationLoss, Criterion, LocalizationLoss
 from detlab.losses.iou import IoULoss

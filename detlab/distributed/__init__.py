@@ -1,0 +1,1 @@
+"""Several processes that train one detector: where each stands, how they begin, agree and end together."""
