@@ -146,6 +146,11 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
         return f"There is no key '{bad}' in the config{nearest_key(bad, keys_of(verb, good))}."
     if "'hydra/sweeper/optuna'" in text:
         return "hydra/sweeper=search needs Optuna, which is not installed by default: run `uv sync --extra search`."
+    if match := re.search(r"Job (\S+) \(task: \d+\) with path (\S+)/\S+\nhas not produced any output \(state: (.*)\)", text):
+        return (
+            f"job {match[1]} ended without a result ({match[3]}), see {match[2]}; once its jobs have left the queue, "
+            "start the same command again to go on."
+        )
     if match := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{match[1]} has no value: give it on the command line ({match[1]}=...)."
     first = next((line.strip().rstrip(".") for line in text.splitlines() if line.strip()), type(error).__name__)
