@@ -96,6 +96,8 @@ def launch(verb: str, run: Callable[[Any], Any], check: Callable[[Any, str | Non
             raise
         refused.append(error)
     except KeyboardInterrupt:
+        if any("submitit_slurm" in argument for argument in sys.argv):
+            _fail("Interrupted; the jobs stay in the queue: squeue shows them, scancel ends them.", status=130)
         _fail("Interrupted; start the same command again to go on from the last checkpoint.", status=130)
     except Exception as error:
         if not sweeping:
@@ -146,7 +148,7 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
         return f"There is no key '{bad}' in the config{nearest_key(bad, keys_of(verb, good))}."
     if "'hydra/sweeper/optuna'" in text:
         return "hydra/sweeper=search needs Optuna, which is not installed by default: run `uv sync --extra search`."
-    if match := re.search(r"Job (\S+) \(task: \d+\) with path (\S+)/\S+\nhas not produced any output \(state: (.*)\)", text):
+    if match := re.search(r"Job (\S+) \(task: .*\) with path (\S+)/\S+\nhas not produced any .* \(state: (.*)\)", text):
         return (
             f"job {match[1]} ended without a result ({match[3]}), see {match[2]}; once its jobs have left the queue, "
             "start the same command again to go on."
