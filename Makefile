@@ -51,6 +51,9 @@ cost-%: setup ## one training step of each of a paper's rows at paper scale, and
 test: check ## lint, type-check and run the tests
 	$(RUN)python -m pytest -n 2
 
+test-slurm: setup ## sweeps on a real Slurm of one node: requeued, timed out, cancelled (as root; installs it)
+	PYTHON=$(CURDIR)/$(RUN)python tests/slurm/run.sh
+
 check: setup ## ruff (lint and format) and mypy
 	$(RUN)ruff check .
 	$(RUN)ruff format --check .
