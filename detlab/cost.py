@@ -84,6 +84,7 @@ def cost(cfg: Any) -> dict[str, Any]:
         "flops_per_image": flops,
         "device": device,
         "device_threads": None if cuda else torch.get_num_threads(),
+        "device_share": None if cuda else round(step.share, 3),
         "images_per_step": images,
         "seconds_per_step": step.seconds,
         "memory_gib": step.memory_gib,

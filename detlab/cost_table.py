@@ -66,6 +66,12 @@ def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
     ]
     if any(row["gpu_hours"] for row in rows):
         lines += _about_gpus(first["precision"], first["images_per_iteration"], first["iterations"])
+    busy = [row["device_share"] for row in rows if (row["device_share"] or 1) < 0.6]
+    if busy:
+        lines.append(
+            f"Other work kept the processors busy, down to {min(busy):.0%} were left for a step: s/step and the time "
+            "on this CPU are too long by as much. FLOPs and GPU hours do not depend on it."
+        )
     if not all(row["gpu_hours"] for row in rows):
         lines.append("–: an iteration is too small to fill a GPU; its hours there do not follow from FLOPs.")
     height, width = first["picture"]
@@ -85,7 +91,7 @@ def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
 def _about_gpus(precision: str, images: int, iterations: int) -> list[str]:
     parts = [(gpu, gpu.precision(precision)) for gpu in GPUS]
     reached = ", ".join(f"{gpu.name} {part.peak / 1e12:g} TFLOP/s × {part.utilisation:.0%}" for gpu, part in parts)
-    factors = ", ".join(f"{gpu.name} {gpu.factor:g}" for gpu in GPUS)
+    factors = ", ".join(f"{gpu.name} {part.factor:g}" for gpu, part in parts)
     return [
         f"GPU hours = TFLOP/image × {images} images × {iterations:,} iterations / (peak × utilisation), at "
         f"{precision}: {reached}. Uncertain either way by a factor of: {factors}. Several GPUs share the hours and "

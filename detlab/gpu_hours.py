@@ -22,10 +22,12 @@ SMALLEST_ITERATION = 1e12  # FLOPs; a tenth of a second on a V100
 
 
 class Precision(NamedTuple):
-    """Dense peak in FLOP/s, and training speed as a multiple of a V100's in 32 bits."""
+    """Dense peak in FLOP/s, training speed as a multiple of a V100's in 32 bits, and the factor by which an estimate
+    may be off either way: a guess, larger where the speed is a ratio from other detectors."""
 
     peak: float
     speed: float
+    factor: float = 2.0
 
     @property
     def flops(self) -> float:
@@ -40,12 +42,11 @@ class Precision(NamedTuple):
 @dataclass(frozen=True)
 class GPU:
     """full: trainer.precision=32-true (TF32 where there is such a thing, as PyTorch convolves); mixed: 16-mixed or
-    bf16-mixed. factor: how far an estimate may be off, either way."""
+    bf16-mixed."""
 
     name: str
     full: Precision
     mixed: Precision
-    factor: float
 
     def precision(self, name: str) -> Precision:
         """That of `trainer.precision`."""
@@ -60,9 +61,9 @@ class GPU:
 # ResNet-50 in MLPerf 3.0 on 16 of each (14.4 and 7.8 minutes;
 # https://silvertonconsulting.com/2023/07/12/mlperf-results-show-h100-v-a100-and-v-habana-gaudi2-gpus/).
 GPUS = (
-    GPU("V100", Precision(15.7e12, 1.0), Precision(125e12, 1.87), factor=1.5),
-    GPU("A100", Precision(156e12, 2.83), Precision(312e12, 4.32), factor=2.0),
-    GPU("H100", Precision(495e12, 2.83 * 1.85), Precision(989e12, 4.32 * 1.85), factor=2.0),
+    GPU("V100", Precision(15.7e12, 1.0, factor=1.5), Precision(125e12, 1.87)),
+    GPU("A100", Precision(156e12, 2.83), Precision(312e12, 4.32)),
+    GPU("H100", Precision(495e12, 2.83 * 1.85), Precision(989e12, 4.32 * 1.85)),
 )
 
 
@@ -82,8 +83,9 @@ def estimates(
     if flops_per_image * images_per_iteration < SMALLEST_ITERATION:
         return found
     for gpu in GPUS:
-        hours = gpu_hours(flops_per_image, images_per_iteration, iterations, gpu.precision(precision).flops)
-        found[gpu.name] = {"hours": hours, "low": hours / gpu.factor, "high": hours * gpu.factor}
+        part = gpu.precision(precision)
+        hours = gpu_hours(flops_per_image, images_per_iteration, iterations, part.flops)
+        found[gpu.name] = {"hours": hours, "low": hours / part.factor, "high": hours * part.factor}
     return found
 
 
@@ -108,10 +110,10 @@ def assumptions() -> dict[str, object]:
                     "peak_flops": precision.peak,
                     "speed_over_v100_in_32_bits": round(precision.speed, 3),
                     "utilisation": round(precision.utilisation, 3),
+                    "uncertainty_factor": precision.factor,
                 }
                 for name, precision in (("32-true", gpu.full), ("mixed", gpu.mixed))
             }
-            | {"uncertainty_factor": gpu.factor}
             for gpu in GPUS
         },
     }

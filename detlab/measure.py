@@ -34,13 +34,16 @@ _STATUS = Path("/proc/self/status")
 @dataclass(frozen=True)
 class Step:
     """What one training step of `images` pictures costs: seconds (the median of the timed steps), peak memory in
-    GiB (of the process on a CPU, of the device on a GPU), FLOPs of forward and backward; and the loss terms."""
+    GiB (of the process on a CPU, of the device on a GPU), FLOPs of forward and backward; and the loss terms.
+
+    share: how much of its threads' time the process was given meanwhile (1: the processors were its own)."""
 
     images: int
     seconds: float
     memory_gib: float
     flops: int
     losses: dict[str, float]
+    share: float
 
 
 def synthetic_samples(
@@ -100,7 +103,7 @@ def measure(module: LitDetector, batch: Batch, trainer: Mapping[str, Any], secon
     meter = _Meter(seconds)
     steps: DataLoader[Batch] = DataLoader(_Repeat(batch), batch_size=None)
     fixed: dict[str, Any] = {
-        "max_steps": _Repeat.TIMES, "max_epochs": -1, "limit_val_batches": 0, "logger": False,
+        "devices": 1, "max_steps": _Repeat.TIMES, "max_epochs": -1, "limit_val_batches": 0, "logger": False,
         "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
         "num_sanity_val_steps": 0, "callbacks": [meter],
     }  # fmt: skip
@@ -113,7 +116,8 @@ def measure(module: LitDetector, batch: Batch, trainer: Mapping[str, Any], secon
             f"A step of {len(batch)} images does not fit the GPU's memory; take fewer (images={len(batch) // 2 or 1}; "
             "in training loader.batch_size with trainer.accumulate_grad_batches)."
         ) from None
-    return Step(len(batch), statistics.median(meter.times), _peak_gib(), meter.flops, meter.losses)
+    share = min(meter.processor / sum(meter.times) / torch.get_num_threads(), 1.0)
+    return Step(len(batch), statistics.median(meter.times), _peak_gib(), meter.flops, meter.losses, share)
 
 
 class _Repeat(Dataset[Batch]):
@@ -137,15 +141,16 @@ class _Meter(Callback):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.times: list[float] = []
+        self.processor = 0.0  # seconds of it that the times took
         self.flops = 0
         self.losses: dict[str, float] = {}
         self._counter = count_flops()
-        self._begun = 0.0
+        self._begun = self._processor_begun = 0.0
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         if batch_idx == 0:
             self._counter.__enter__()
-        self._begun = _now(module.device)
+        self._begun, self._processor_begun = _now(module.device), time.process_time()
 
     def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:  # noqa: ARG002
         if not self.losses:
@@ -157,13 +162,14 @@ class _Meter(Callback):
             }
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        taken = _now(module.device) - self._begun
+        taken, processor = _now(module.device) - self._begun, time.process_time() - self._processor_begun
         if batch_idx == 0:
             self._counter.__exit__(None, None, None)
             self.flops = self._counter.get_total_flops()
             if taken < self.seconds:  # else what counting and a first step cost is nothing beside it
                 return
         self.times.append(taken)
+        self.processor += processor
         if sum(self.times) >= self.seconds:
             trainer.should_stop = True
 

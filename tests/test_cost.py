@@ -30,6 +30,7 @@ def result(**changes):
     row = {
         "name": "t/a", "overrides": [], "iterations": 90_000, "images_per_iteration": 16, "precision": "32-true",
         "picture": [800, 1344], "mean_area": 1.0, "gpu_hours": {"V100": {}},
+        "device_share": 1.0,
     }  # fmt: skip
     return row | changes
 
@@ -93,7 +94,7 @@ def test_the_rows_of_a_table_make_one_table(detlab, toy):
     answer = detlab("cost", "-m", "experiment=baselines/anchors/nine_l1,baselines/anchors/atss_centerness", *toy,
                     "output=c.json")  # fmt: skip
     assert answer.status == 0, answer.err
-    assert answer.out.count("s/step") == 1
+    assert answer.out.count("TFLOP/image") == 1
     for name in ("nine_l1", "atss_centerness"):
         assert re.search(rf"baselines/anchors/{name} +2 × 128 × 128 ", answer.out)
     rows = json.loads(Path("c.json").read_text())["rows"]
@@ -203,6 +204,9 @@ def test_what_the_notes_say():
     assert "padded" not in square
     assert "The recipe draws sizes" in square
     assert "Rows differ" in square
+    assert "busy" not in text + square
+    assert "down to 30% were left" in " ".join(notes([result(device_share=0.3), result(device_share=0.4)]))
+    assert "busy" not in " ".join(notes([result(device_share=None)]))  # on a GPU
 
 
 def test_numbers_and_durations():

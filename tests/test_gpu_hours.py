@@ -56,5 +56,6 @@ def test_iterations_too_small_for_a_gpu_have_no_estimate():
 def test_what_is_assumed_is_told():
     told = assumptions()
     assert told["gpus"]["V100"]["32-true"]["utilisation"] == pytest.approx(0.618, abs=0.001)
-    assert told["gpus"]["H100"]["uncertainty_factor"] == 2
+    assert told["gpus"]["V100"]["32-true"]["uncertainty_factor"] == 1.5
+    assert told["gpus"]["V100"]["mixed"]["uncertainty_factor"] == 2
     assert told["reference"]["address"].startswith("https://")

@@ -81,6 +81,7 @@ def test_a_step_is_counted_timed_and_taken(module):
     assert two.flops == 2 * one.flops
     assert (one.images, two.images) == (1, 2)
     assert 0 < one.seconds < 60
+    assert 0 < one.share <= 1
     assert 0.1 < one.memory_gib < 16
     assert set(one.losses) == {"classification", "localization"}
     assert all(0 < value < 100 for value in one.losses.values())
