@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import sys
@@ -28,6 +29,7 @@ def set_defaults() -> None:
     """Environment that keeps every command off the network unless the user has set something up."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     os.environ.setdefault("WANDB_SILENT", "true")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # comes with Optuna and tells what it loads
     if "WANDB_MODE" not in os.environ and "WANDB_API_KEY" not in os.environ and not _logged_in():
         os.environ["WANDB_MODE"] = "offline"
 
@@ -91,18 +93,14 @@ def launch(verb: str, run: Callable[[Any], Any], check: Callable[[Any, str | Non
         hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=verb)(task)()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         refused.append(error)
-    except ValueError as error:
-        if "Config group override" not in str(error):
-            raise
-        refused.append(error)
     except KeyboardInterrupt:
         if any("submitit_slurm" in argument for argument in sys.argv):
             _fail("Interrupted; the jobs stay in the queue: squeue shows them, scancel ends them.", status=130)
         _fail("Interrupted; start the same command again to go on from the last checkpoint.", status=130)
     except Exception as error:
-        if not sweeping:
+        if not sweeping and "Config group override" not in str(error):
             raise
-        refused.append(error)  # its traceback was printed when it happened
+        refused.append(error)  # in a sweep, its traceback was printed when it happened
     if refused:
         sentence = explain(refused[0], verb, overrides)
         run_dir = getattr(refused[0], "run_dir", None)
