@@ -85,7 +85,7 @@ def check(cfg: Any, experiment: str | None = None) -> None:
     from detlab.validate import validate
 
     validate(cfg)
-    check_name(experiment, cfg.name, overridden=any(word.lstrip("+").startswith("name=") for word in sys.argv[1:]))
+    check_name(experiment, cfg.name, overridden=any(word.lstrip("+").startswith("name=") for word in _overrides()))
     rehearse(cfg, launcher=_launcher() if _in_sweep() else None)
 
 
@@ -272,6 +272,13 @@ def _launcher() -> str:
     from hydra.core.hydra_config import HydraConfig
 
     return HydraConfig.get().launcher._target_
+
+
+def _overrides() -> list[str]:
+    """What was typed; in a process that a launcher started, `sys.argv` does not say."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else sys.argv[1:]
 
 
 def _in_sweep() -> bool:
