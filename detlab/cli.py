@@ -11,7 +11,7 @@ VERBS = {
     "predict": "detect on an image or a folder: pictures and a COCO-format JSON",
     "check": "read a data set and name every problem in it",
     "cost": "what a run would cost: one step on synthetic pictures, GPU hours",
-    "report": "write the HTML report of a run",
+    "report": "show a run, or compare the runs of a table with its paper",
     "dashboard": "write a W&B dashboard for the runs of a study, or save it to W&B",
 }
 
@@ -30,6 +30,7 @@ Everything after the verb is a Hydra override. `detlab <verb> --help` lists the 
   detlab predict ckpt_path=runs/scenes-retinanet/mini/seed=0 source=photos/
   detlab check data=custom data.format=coco data.images=img data.annotations=ann.json
   detlab report runs/scenes-retinanet/mini/seed=0
+  detlab report baselines/anchors
 """
 
 
