@@ -84,6 +84,11 @@ def test_configs_come_apart_and_together(configs: list[dict[str, Any]], shared: 
         assert merged(shared, own(config, shared)) == config
 
 
+def test_what_is_shared_is_written_once() -> None:
+    assert own(A, common([A, B])) == {"x": {"y": 1}, "only": 3}
+    assert own(A, A) == {}
+
+
 @pytest.mark.parametrize("content", ["{}", '{"rows": [], "claims": 3}', '{"rows": [1], "claims": []}'])
 def test_other_json_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(content)
