@@ -133,7 +133,7 @@ class ResidualBlock(nn.Module):
 class SmallBackbone(Backbone):
     """A small residual network with group norm, trained from scratch on a CPU.
 
-    The stem sees 6 × 6 pixels and is wide: with a 3 × 3 stem of 24 channels, what textures a detector could tell
+    The stem sees 7 × 7 pixels and is wide: with a 3 × 3 stem of 24 channels, what textures a detector could tell
     apart was left to the chance of its first filters, and seeds differed by several AP.
 
     channels: of the stem (stride 2) and of the four stages (strides 4, 8, 16, 32: levels 2 to 5), multiples
@@ -153,7 +153,7 @@ class SmallBackbone(Backbone):
             raise ValueError(f"Expected {len(LEVELS)} positive block counts, got {tuple(blocks)}.")
         self._set_outputs(out_levels, channels[1:])
         self.stem = nn.Sequential(
-            nn.Conv2d(3, channels[0], 6, 2, 2, bias=False), group_norm(channels[0]), nn.ReLU(inplace=True)
+            nn.Conv2d(3, channels[0], 7, 2, 3, bias=False), group_norm(channels[0]), nn.ReLU(inplace=True)
         )
         self.stages = nn.ModuleList()
         for (before, after), count, level in zip(itertools.pairwise(channels), blocks, LEVELS):
