@@ -81,6 +81,12 @@ def launch(verb: str, run: Callable[[Any], Any], check: Callable[[Any, str | Non
                 raise
             refused.append(error)  # alone, Hydra would print a second message above ours
             return None
+        except SystemExit as end:
+            # A process beside the first one of a run: that one tells how the run ended, and submitit wants to hear from
+            # all. With other codes submitit itself ends a job that it has put back into the queue.
+            if HydraConfig.get().mode != RunMode.RUN and end.code in (0, 1):
+                return None
+            raise
         status.append(value if isinstance(value, int) else 0)
         return value
 

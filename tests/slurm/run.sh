@@ -13,9 +13,11 @@ if ! command -v slurmctld slurmd munged > /dev/null; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge > /dev/null
 fi
 
+tests=
 folder=$(mktemp -d /tmp/detlab-slurm.XXXXXX)
 finish() {
   status=$?
+  [ -z "$tests" ] || kill -- -$tests 2> /dev/null || true
   "$here/cluster.sh" stop "$folder" || true
   if [ $status != 0 ]; then
     for log in "$folder"/slurm*.log; do echo "== $log"; tail -n 40 "$log"; done
@@ -30,4 +32,7 @@ export SLURM_CONF="$folder/slurm.conf" DETLAB_SLURM=1
 sinfo --version
 sinfo
 cd "$here/../.."
-"$python" -m pytest tests/slurm --verbose -p no:cacheprovider --durations=0 "$@"
+# In a group of its own: what a test that was cut short left waiting ends with it.
+setsid "$python" -m pytest tests/slurm --verbose -p no:cacheprovider --durations=0 "$@" &
+tests=$!
+wait $tests
