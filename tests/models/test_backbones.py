@@ -117,3 +117,13 @@ def test_bad_arguments_of_the_resnet() -> None:
         ResNet("resnet18", frozen_stages=5)
     with pytest.raises(ValueError, match="deformable_stages from"):
         ResNet("resnet18", deformable_stages=(6,))
+
+
+def test_the_small_backbone_begins_alike_in_every_run_unless_its_seed_is_null() -> None:
+    def weights(run: int, seed: int | None) -> torch.Tensor:
+        torch.manual_seed(run)
+        return torch.cat([p.detach().flatten() for p in SmallBackbone(seed=seed).parameters()])
+
+    assert torch.equal(weights(1, 0), weights(2, 0))
+    assert not torch.equal(weights(1, 0), weights(1, 3))
+    assert not torch.equal(weights(1, None), weights(2, None))
