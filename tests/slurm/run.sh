@@ -33,6 +33,6 @@ sinfo --version
 sinfo
 cd "$here/../.."
 # In a group of its own: what a test that was cut short left waiting ends with it.
-setsid "$python" -m pytest tests/slurm --verbose -p no:cacheprovider --durations=0 "$@" &
+setsid "$python" -m pytest tests/slurm -vv -p no:cacheprovider --durations=0 "$@" &
 tests=$!
 wait $tests
