@@ -59,7 +59,8 @@ def seed_bands(rows: Mapping[int, Sequence[Curve]], title: str, unit: str, *, sm
         figure, (axes,) = new_figure(WIDTH, 3.4)
         least, most = np.inf, -np.inf
         for number, curves in rows.items():
-            smoothed = [(x, running_mean(y) if smooth and len(y) > 60 else y) for x, y in curves]
+            known = [(x[np.isfinite(y)], y[np.isfinite(y)]) for x, y in curves]
+            smoothed = [(x, running_mean(y) if smooth and len(y) > 60 else y) for x, y in known]
             steps, mean, low, high = band(smoothed)
             if not len(steps):
                 continue

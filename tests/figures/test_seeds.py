@@ -70,3 +70,12 @@ def test_loss_of_many_magnitudes_is_drawn_on_a_log_axis() -> None:
     wide = (np.arange(50.0), np.geomspace(100, 0.1, 50))
     assert seed_bands({0: [wide]}, "Training loss", "loss", smooth=True).axes[0].get_yscale() == "log"
     assert seed_bands({0: [wide]}, "Validation", "AP").axes[0].get_yscale() == "linear"
+
+
+def test_a_smoothed_curve_goes_on_after_steps_at_which_nothing_was_logged() -> None:
+    steps = np.arange(200.0)
+    values = np.where(steps % 50 == 49, np.nan, 2.0)
+    figure = seed_bands({0: [(steps, values)]}, "Training loss", "loss", smooth=True)
+    (line,) = figure.axes[0].lines
+    assert line.get_xdata()[-1] == 198
+    np.testing.assert_allclose(line.get_ydata(), 2.0)
