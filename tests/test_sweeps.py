@@ -51,7 +51,7 @@ def test_a_bug_in_one_row_is_printed_kept_and_stops_nobody(detlab, tiny, monkeyp
     result = detlab("train", "-m", *tiny, *PLAIN, "name=s", "seed=0,1")
     assert result.status == 1
     assert "RuntimeError: a bug" in result.err
-    assert result.err.strip().splitlines()[-1].endswith("the first to fail: a bug.")
+    assert result.err.strip().splitlines()[-1].endswith("the first to fail, runs/s/mini/seed=0: a bug.")
     assert json.loads(Path("runs/s/mini/seed=0/failure.json").read_text())["error"] == "a bug"
     assert metrics("runs/s/mini/seed=1")["status"] == "finished"
     monkeypatch.setattr(lit, "refuse_non_finite", original)
