@@ -410,7 +410,7 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
         "an unknown precision": ("train trainer.precision=8", nothing),
         "a device of no such name": ("train trainer.accelerator=gpuu", nothing),
         "no device": ("train trainer.devices=0", nothing),
-        "a strategy that detlab cannot lead": ("train trainer.devices=2 trainer.strategy=ddp_spawn", nothing),
+        "a strategy that detlab cannot lead": ("train trainer=ddp trainer.devices=2 trainer.strategy=ddp_spawn", nothing),
         "several nodes from one command": ("train trainer=ddp trainer.accelerator=cpu trainer.num_nodes=2", nothing),
         "logging every 0 steps": ("train logger.every=0", nothing),
         "a class that cannot be imported": ("train assigner._target_=detlab.assigners.Atss", nothing),
@@ -470,8 +470,9 @@ def seen() -> Iterator[dict[tuple[str, str], str]]:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Every file and folder below `folder`, with its content."""
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
+    """Every file and folder below `folder`, with its content; but for what a run that had begun keeps of its end."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.name not in (".lock", "failure.json")]
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in paths}
 
 
 def findings(out: str) -> str:
