@@ -96,4 +96,6 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: Any) -> None:
         self._saved = trainer.global_step
+        for logger in trainer.loggers:
+            logger.save()  # a run that goes on from here after it was killed has its history up to here
         trainer.save_checkpoint(self.path)

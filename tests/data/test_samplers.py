@@ -3,7 +3,7 @@ from itertools import islice
 import pytest
 from torch.utils.data import DataLoader
 
-from detlab.data.samplers import InfiniteSampler, mixed_seed
+from detlab.data.samplers import InfiniteSampler, mixed_seed, shared_batches
 
 
 def take(sampler, count):
@@ -55,6 +55,25 @@ def test_it_has_no_length_and_neither_has_its_loader():
         len(sampler)
     with pytest.raises(TypeError):
         len(DataLoader(list(range(10)), 2, sampler=sampler))
+
+
+@pytest.mark.parametrize(
+    ("length", "size", "ranks"), [(9, 4, 1), (9, 4, 2), (9, 2, 2), (3, 1, 2), (2, 4, 3), (8, 2, 4)]
+)
+def test_evaluation_is_shared_out(length, size, ranks):
+    """Every picture once, in order on each process; as many batches on each, of at most `size` pictures."""
+    parts = [shared_batches(length, size, rank, ranks) for rank in range(ranks)]
+    shares = [[index for batch in part for index in batch] for part in parts]
+    assert sorted(index for share in shares for index in share) == list(range(length))
+    assert all(share == sorted(share) for share in shares)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert len({len(part) for part in parts}) == 1
+    assert all(len(batch) <= size for part in parts for batch in part)
+    assert all(parts[0])
+
+
+def test_a_process_without_pictures_has_an_empty_batch():
+    assert shared_batches(2, 4, 2, 3) == [[]]
 
 
 @pytest.mark.parametrize("arguments", [(0, 1), (5, 0), (5, 1, 0, 2, 2), (5, 1, 0, -1, 1)])
