@@ -87,6 +87,10 @@ class LastCheckpoint(Checkpoint):
         elif self.save_every and step % self.save_every == 0 and step % self.val_every and step != self._saved:
             self._save(trainer)
 
+    def on_train_batch_start(self, trainer: Any, *args: Any) -> None:  # noqa: ARG002
+        if self._saved == trainer.global_step:
+            _save_history(trainer)  # now with the losses of the iteration that the checkpoint was saved after
+
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._save(trainer)
@@ -96,6 +100,11 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: Any) -> None:
         self._saved = trainer.global_step
-        for logger in trainer.loggers:
-            logger.save()  # a run that goes on from here after it was killed has its history up to here
+        _save_history(trainer)
         trainer.save_checkpoint(self.path)
+
+
+def _save_history(trainer: Any) -> None:
+    """A run that goes on from a checkpoint after it was killed has its history up to there."""
+    for logger in trainer.loggers:
+        logger.save()
