@@ -11,7 +11,7 @@ from detlab.errors import UserError, nearest
 
 def tidy(arguments: Sequence[str], groups: Mapping[str, Sequence[str]], rows: Sequence[str] = ()) -> list[str]:
     """The command line with every value in quotes that Hydra's grammar would refuse bare, such as the path in
-    ``ckpt_path=runs/x/seed=0``, and with ``experiment=glob(...)`` written out.
+    ``ckpt_path=runs/x/seed=0``, and with ``experiment=glob(...)`` written out; flags go first, as Hydra wants them.
 
     groups: the options of each config group; rows: those of `experiment`. Raises UserError for an argument that is
     neither a flag (``-m``) nor ``key=value``, and for a group's option that does not exist: where a group may be left
@@ -19,14 +19,15 @@ def tidy(arguments: Sequence[str], groups: Mapping[str, Sequence[str]], rows: Se
     """
     if any(argument.startswith(("--config-", "-cd", "-cp", "hydra.searchpath=")) for argument in arguments):
         groups = {}  # a folder of the user's own may have more options
-    flags = ["", *arguments]
-    return [
+    flags: list[str] = []
+    settings: list[str] = []
+    for before, argument in zip(["", *arguments], arguments):
         # A word after a flag is the flag's: `--cfg job`.
-        argument
-        if argument.startswith("-") or (flag.startswith("-") and "=" not in argument)
-        else _tidy(argument, groups, rows)
-        for flag, argument in zip(flags, arguments)
-    ]
+        if argument.startswith("-") or (before.startswith("-") and "=" not in argument):
+            flags.append(argument)
+        else:
+            settings.append(_tidy(argument, groups, rows))
+    return [*flags, *settings]
 
 
 def _tidy(argument: str, groups: Mapping[str, Sequence[str]], rows: Sequence[str]) -> str:

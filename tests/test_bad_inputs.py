@@ -410,7 +410,10 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
         "an unknown precision": ("train trainer.precision=8", nothing),
         "a device of no such name": ("train trainer.accelerator=gpuu", nothing),
         "no device": ("train trainer.devices=0", nothing),
-        "a strategy that detlab cannot lead": ("train trainer=ddp trainer.devices=2 trainer.strategy=ddp_spawn", nothing),
+        "a strategy that detlab cannot lead": (
+            "train trainer=ddp trainer.devices=2 trainer.strategy=ddp_spawn",
+            nothing,
+        ),
         "several nodes from one command": ("train trainer=ddp trainer.accelerator=cpu trainer.num_nodes=2", nothing),
         "logging every 0 steps": ("train logger.every=0", nothing),
         "a class that cannot be imported": ("train assigner._target_=detlab.assigners.Atss", nothing),

@@ -84,3 +84,8 @@ def test_a_run_folder_with_an_equals_sign_is_taken_as_it_is_typed(detlab):
     assert detlab("eval", f"ckpt_path={folder}", "pictures=0").status == 0
     assert detlab("predict", f"ckpt_path={folder}", "source=voc/JPEGImages/0000.jpg").status == 0
     assert (folder / "predictions/0000/predictions.json").exists()
+
+
+def test_flags_and_their_words_go_first():
+    typed = ["a=1", "-m", "b=2", "--config-dir", "mine", "~c", "--cfg=job"]
+    assert tidy(typed, {}) == ["-m", "--config-dir", "mine", "--cfg=job", "a=1", "b=2", "~c"]
