@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ def launch(verb: str, run: Callable[[Any], Any], check: Callable[[Any, str | Non
     folders = config_folders(sys.argv[1:], CONFIG_DIR)
     try:
         sys.argv[1:] = tidy(sys.argv[1:], groups() | {"hydra/launcher": launchers()}, rows_in(folders))
+        refuse_idle_launcher(sys.argv[1:])
     except UserError as error:
         _fail(str(error))
     import hydra
@@ -177,6 +178,13 @@ def groups() -> dict[str, list[str]]:
 def launchers() -> list[str]:
     """What can carry out a sweep: Hydra's own, one run after another, and those of conf/hydra/launcher/."""
     return ["basic", *sorted(path.stem for path in (CONFIG_DIR / "hydra/launcher").glob("*.yaml"))]
+
+
+def refuse_idle_launcher(arguments: Sequence[str]) -> None:
+    """Raise UserError for a launcher without a sweep: Hydra would pass over it and run here and now."""
+    for argument in arguments:
+        if argument.startswith("hydra/launcher=") and not is_sweep(arguments):
+            raise UserError(f"{argument} carries out sweeps: add -m, with one run or several.")
 
 
 def keys_of(verb: str, overrides: list[str]) -> list[str]:

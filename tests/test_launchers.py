@@ -161,3 +161,9 @@ def test_processes_of_submitit(detlab, tiny):
     again = detlab(*shlex.split(command)[1:])
     assert again.status == 0
     assert again.out == "runs/s-0.01/mini/seed=0 is finished already (overwrite=true runs it again).\n"
+
+
+def test_a_launcher_without_a_sweep_is_refused_instead_of_ignored(detlab):
+    result = detlab("train", "hydra/launcher=joblib")
+    assert result.status == 1
+    assert result.err == "detlab: hydra/launcher=joblib carries out sweeps: add -m, with one run or several.\n"
