@@ -42,7 +42,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
-            os.unlink(temporary)
+            Path(temporary).unlink(missing_ok=True)  # gone already where Ctrl-C came after the renaming
             raise
     except OSError as error:
         raise UserError(
