@@ -192,11 +192,18 @@ def test_a_run_stopped_in_its_final_test_keeps_its_validation(detlab, tiny):
     assert after["test"] == before["test"]
 
 
+def hear_ctrl_c():
+    """A job in a shell's background is started with SIGINT ignored, and hands that down."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_ctrl_c_says_how_to_go_on_and_the_run_goes_on(tmp_path, tiny):
     command = [sys.executable, "-m", "detlab.train", *tiny, "logger=csv", "logger.pictures=0", "report=false",
                "run_dir=run", "schedule.iterations=3000", "schedule.val_every=1500", "save_every=1"]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    running = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    )
     last = tmp_path / "run/checkpoints/last.ckpt"
     deadline = time.monotonic() + 120
     while not last.exists() and time.monotonic() < deadline:
