@@ -166,7 +166,7 @@ class Group:
             self._store.compare_set("failed", "", "The first process has ended.")
             return
         # The store must outlive those who have not read it yet.
-        deadline = time.monotonic() + PATIENCE.total_seconds() / 5
+        deadline = time.monotonic() + PATIENCE.total_seconds()
         while self._store.add("left", 0) < self.place.size - 1 and time.monotonic() < deadline:
             if self._failure():
                 return
