@@ -18,7 +18,8 @@ class HistoryLogger(Logger):
     """Writes `metrics.csv`: a column per logged name, a row per step, empty where nothing was logged.
 
     Lightning's CSVLogger deletes an existing file on resume; this one reads it and drops only the rows past
-    the step that training goes on from (`resume_at`). The file appears by write-then-rename.
+    the step that training goes on from (`resume_at`). Numbers are written in full, so that a run that goes on
+    reports what one left alone would. The file appears by write-then-rename.
     """
 
     def __init__(self, path: str | Path, resume_at: int | None = None) -> None:
@@ -59,7 +60,7 @@ class HistoryLogger(Logger):
         writer = csv.DictWriter(buffer, ["step", *names], lineterminator="\n")
         writer.writeheader()
         for step in sorted(self.rows):
-            writer.writerow({"step": step, **{n: f"{v:.6g}" for n, v in self.rows[step].items()}})
+            writer.writerow({"step": step, **{n: repr(v) for n, v in self.rows[step].items()}})
         write_atomic(self.path, buffer.getvalue())
 
     @rank_zero_only
