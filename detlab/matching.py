@@ -55,6 +55,7 @@ def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, pre
             class_weights.view(-1, num_classes)[positive] = box_weights[:, None] * (annotated[image] | (rows > 0))
 
     quality = predictions.quality
+    anchor = positive - image * anchor_count
     return Matched(
         logits=predictions.logits,
         labels=anchor_labels.view(batch, anchor_count),
@@ -63,10 +64,11 @@ def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, pre
         positive=positive,
         boxes=predictions.boxes.flatten(0, 1)[positive],
         deltas=predictions.deltas.flatten(0, 1)[positive],
-        anchor_boxes=anchors.boxes[positive - image * anchor_count],
+        anchor_boxes=anchors.boxes[anchor],
         target_boxes=boxes.flatten(0, 1)[source],
         quality=None if quality is None else quality.flatten()[positive],
         box_weights=box_weights,
+        level=anchors.level[anchor],
     )
 
 

@@ -178,7 +178,7 @@ class Matched(NamedTuple):
     class_targets ``[B, A, C]`` soft targets, or None where `labels` says all.
     The rest is per positive, in the order of the flattened (B, A): positive int64 ``[P]`` index into it,
     boxes / anchor_boxes / target_boxes ``[P, 4]`` xyxy pixels, deltas ``[P, 4]``, quality ``[P]`` or None,
-    box_weights ``[P]``.
+    box_weights ``[P]``, level int64 ``[P]`` (pyramid level).
     """
 
     logits: Tensor
@@ -192,6 +192,7 @@ class Matched(NamedTuple):
     target_boxes: Tensor
     quality: Tensor | None
     box_weights: Tensor
+    level: Tensor
 
 
 class Detections(NamedTuple):

@@ -11,7 +11,7 @@ from detlab.matching import gather
 from detlab.structures import BACKGROUND, IGNORED, Anchors, Assignment, Matched, Predictions, Targets
 
 CLASSES = 4
-ANCHORS = Anchors(torch.arange(24.0).view(6, 4), torch.zeros(6, dtype=torch.long), (6,))
+ANCHORS = Anchors(torch.arange(24.0).view(6, 4), torch.tensor([0, 0, 0, 0, 1, 1]), (4, 2))
 
 
 def predictions(batch: int, quality: bool = True, seed: int = 0) -> Predictions:
@@ -116,9 +116,10 @@ def test_batch_equals_its_images_one_by_one(annotated: bool, probs: bool) -> Non
         count = len(alone.positive)
         part = slice(seen, seen + count)
         assert torch.equal(alone.positive + 6 * b, together.positive[part])
-        for name in ("boxes", "deltas", "anchor_boxes", "target_boxes", "quality", "box_weights"):
+        for name in ("boxes", "deltas", "anchor_boxes", "target_boxes", "quality", "box_weights", "level"):
             assert torch.equal(getattr(alone, name), getattr(together, name)[part])
         assert torch.equal(alone.labels[0], together.labels[b])
+        assert torch.equal(alone.level, (alone.positive >= 4).long())
         weights = together.class_weights[b].expand(-1, CLASSES)
         assert torch.equal(alone.class_weights[0].expand(-1, CLASSES), weights)
         seen += count
@@ -129,7 +130,7 @@ def test_unannotated_classes_get_no_gradient_except_on_their_own_boxes(loss: Foc
     """The first image's annotators looked for classes 0 and 2; its second box is a pseudo-label of class 3."""
     predicted = predictions(2)
     matched = gather(ANCHORS, two_images(annotated=True), ASSIGNMENT, predicted)
-    loss(matched.logits, matched.labels, matched.class_weights, matched.class_targets).backward()
+    loss(matched).backward()
     slope = predicted.logits.grad
     assert slope is not None
     assert (slope[0, :, 1] == 0).all()

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from detlab.structures import Matched
+
 # Elements worked on together: on a CPU the temporaries of a chunk stay in the cache, on CUDA memory stays bounded.
 _CHUNK = {"cpu": 2**16}
 _CHUNK_ELSEWHERE = 2**25
@@ -38,8 +40,33 @@ def cross_entropy_elementwise(logits: Tensor, targets: Tensor) -> Tensor:
     return F.softplus(logits) - logits * targets.to(logits.dtype)
 
 
+def focal_loss(
+    logits: Tensor,
+    labels: Tensor,
+    class_weights: Tensor,
+    class_targets: Tensor | None = None,
+    alpha: float | None = 0.25,
+    gamma: float = 2.0,
+    own_weights: Tensor | None = None,
+) -> Tensor:
+    """Weighted sum of focal losses over anchors and classes, a scalar of float32 or wider.
+
+    ``logits [B, A, C]``, ``labels [B, A]`` (−1: none), ``class_weights`` broadcastable to the logits.
+    ``class_targets [B, A, C]`` replace the labels where given. ``own_weights [P]`` multiply the loss of each positive
+    anchor (label ≥ 0, in the order of the flattened labels) at its own class.
+    """
+    if class_targets is None:
+        return _FocalSum.apply(logits, labels, class_weights, alpha, gamma, own_weights)
+    if own_weights is not None:
+        row = (labels.reshape(-1) >= 0).nonzero()[:, 0]
+        class_weights = class_weights.expand_as(logits).reshape(-1, logits.shape[-1]).clone()
+        class_weights[row, labels.reshape(-1)[row]] *= own_weights.to(class_weights.dtype)
+        class_weights = class_weights.view(logits.shape)
+    return (focal_elementwise(logits, class_targets, alpha, gamma) * class_weights).sum()
+
+
 class Focal(nn.Module):
-    """Weighted sum of focal losses over anchors and classes.
+    """Focal loss over anchors and classes: `Matched` → weighted sum, unnormalised.
 
     Raises ValueError for alpha outside [0, 1] (None: no class balance) or a negative gamma.
     """
@@ -53,23 +80,27 @@ class Focal(nn.Module):
         self.alpha = alpha
         self.gamma = gamma
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, class_weights: Tensor, class_targets: Tensor | None = None
-    ) -> Tensor:
-        """``logits [B, A, C]``, ``labels [B, A]`` (−1: none), ``class_weights`` broadcastable to the logits.
+    def forward(self, matched: Matched, own_weights: Tensor | None = None) -> Tensor:
+        return focal_loss(
+            matched.logits,
+            matched.labels,
+            matched.class_weights,
+            matched.class_targets,
+            self.alpha,
+            self.gamma,
+            own_weights,
+        )
 
-        ``class_targets [B, A, C]`` replace the labels where given. Returns the unnormalised sum, float32.
-        """
-        if class_targets is not None:
-            return (focal_elementwise(logits, class_targets, self.alpha, self.gamma) * class_weights).sum()
-        return _FocalSum.apply(logits, labels, class_weights, self.alpha, self.gamma)
+    def elementwise(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss of every element: ``logits [...]``, ``targets [...]`` in [0, 1] → ``[...]``."""
+        return focal_elementwise(logits, targets, self.alpha, self.gamma)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}, gamma={self.gamma}"
 
 
 class CrossEntropy(Focal):
-    """Weighted sum of binary cross-entropies over anchors and classes."""
+    """Binary cross-entropy over anchors and classes: `Matched` → weighted sum, unnormalised."""
 
     def __init__(self) -> None:
         super().__init__(alpha=None, gamma=0.0)
@@ -85,7 +116,13 @@ class _FocalSum(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, labels: Tensor, class_weights: Tensor, alpha: float | None, gamma: float
+        ctx: Any,
+        logits: Tensor,
+        labels: Tensor,
+        class_weights: Tensor,
+        alpha: float | None,
+        gamma: float,
+        own_weights: Tensor | None,
     ) -> Tensor:
         on, off = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
         flat = logits.reshape(-1, logits.shape[-1])
@@ -108,9 +145,10 @@ class _FocalSum(torch.autograd.Function):
         weight = weights[row, column if width > 1 else torch.zeros_like(column)]
         off_value, _ = background_loss(own, gamma)
         on_value, on_slope = background_loss(-own, gamma)
-        total += (weight * (on * on_value - off * off_value)).sum()
+        on_weight = on * weight if own_weights is None else on * weight * own_weights
+        total += (on_weight * on_value - off * weight * off_value).sum()
         if slopes is not None:
-            slopes[row, column] = -on * weight * on_slope
+            slopes[row, column] = -(on_weight * on_slope).to(dtype)
             ctx.save_for_backward(slopes.view(logits.shape))
             ctx.dtype = logits.dtype
         return total
@@ -119,7 +157,7 @@ class _FocalSum(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         (slopes,) = ctx.saved_tensors
-        return (slopes * grad_output).to(ctx.dtype), None, None, None, None
+        return (slopes * grad_output).to(ctx.dtype), None, None, None, None, None
 
 
 def background_loss(logits: Tensor, gamma: float) -> tuple[Tensor, Tensor]:

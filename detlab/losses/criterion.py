@@ -13,11 +13,9 @@ from detlab.structures import Matched
 
 @runtime_checkable
 class ClassificationLoss(Protocol):
-    """``(logits [B, A, C], labels [B, A], class_weights, class_targets)`` → weighted sum, unnormalised."""
+    """`Matched` → weighted sum over anchors and classes, unnormalised."""
 
-    def __call__(
-        self, logits: Tensor, labels: Tensor, class_weights: Tensor, class_targets: Tensor | None = None
-    ) -> Tensor: ...
+    def __call__(self, matched: Matched) -> Tensor: ...
 
 
 @runtime_checkable
@@ -67,11 +65,8 @@ class Criterion(nn.Module):
         if self.quality is None and matched.quality is not None:
             raise ValueError("Expected a quality loss for a head with a quality branch, got none.")
         positives = normalizer(matched.box_weights.sum(), at_least=1)
-        classification = self.classification(
-            matched.logits, matched.labels, matched.class_weights, matched.class_targets
-        )
         losses = {
-            "classification": self.classification_weight * classification / positives,
+            "classification": self.classification_weight * self.classification(matched) / positives,
             "localization": self.localization_weight * self._localization(matched, positives),
         }
         if self.quality is not None:

@@ -45,6 +45,7 @@ def make_matched() -> MakeMatched:
             target_boxes=targets,
             quality=quality_logits[positive] if quality else None,
             box_weights=rand(positives) + 0.5,
+            level=positive % 7 // 3,
         )
 
     return make

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +13,9 @@ from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from detlab.losses import classification
-from detlab.losses.classification import CrossEntropy, Focal, cross_entropy_elementwise, focal_elementwise
+from detlab.losses.classification import CrossEntropy, Focal, cross_entropy_elementwise, focal_elementwise, focal_loss
+
+cross_entropy_loss = partial(focal_loss, alpha=None, gamma=0.0)
 
 
 def literal_focal(logit: float, target: float, alpha: float | None, gamma: float) -> float:
@@ -42,7 +46,7 @@ def test_sum_equals_the_literal_formula(alpha: float | None, gamma: float) -> No
         for a in range(9)
         for c in range(4)
     )
-    assert Focal(alpha, gamma)(logits, labels, weights).item() == pytest.approx(expected, rel=1e-10)
+    assert focal_loss(logits, labels, weights, None, alpha, gamma).item() == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 3.7])
@@ -50,17 +54,17 @@ def test_sum_equals_the_literal_formula(alpha: float | None, gamma: float) -> No
 def test_analytic_gradient_is_the_numerical_one(gamma: float, width: int) -> None:
     logits, labels = inputs()
     weights = torch.rand(2, 9, width, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: Focal(0.25, gamma)(x, labels, weights), (logits,))
+    assert torch.autograd.gradcheck(lambda x: focal_loss(x, labels, weights, None, 0.25, gamma), (logits,))
 
 
 @pytest.mark.parametrize("chunk", [1, 8, 12])
 def test_chunks_change_neither_value_nor_gradient(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     logits, labels = inputs()
     weights = torch.rand(2, 9, 1)
-    loss = Focal()(logits, labels, weights)
+    loss = focal_loss(logits, labels, weights)
     (slope,) = torch.autograd.grad(loss, logits)
     monkeypatch.setitem(classification._CHUNK, "cpu", chunk)
-    again = Focal()(logits, labels, weights)
+    again = focal_loss(logits, labels, weights)
     torch.testing.assert_close(again, loss)
     torch.testing.assert_close(torch.autograd.grad(again, logits)[0], slope)
 
@@ -78,13 +82,12 @@ def test_without_gamma_and_alpha_it_is_binary_cross_entropy() -> None:
     logits, labels = inputs()
     expected = F.binary_cross_entropy_with_logits(logits, one_hot(labels, 4).double(), reduction="sum")
     weights = torch.ones(2, 9, 1)
-    torch.testing.assert_close(Focal(None, 0.0)(logits, labels, weights), expected)
-    torch.testing.assert_close(CrossEntropy()(logits, labels, weights), expected)
+    torch.testing.assert_close(cross_entropy_loss(logits, labels, weights), expected)
     torch.testing.assert_close(cross_entropy_elementwise(logits, one_hot(labels, 4)).sum(), expected)
 
 
-@pytest.mark.parametrize("loss", [Focal(), CrossEntropy()])
-def test_hard_class_targets_equal_labels(loss: Focal) -> None:
+@pytest.mark.parametrize("loss", [focal_loss, cross_entropy_loss])
+def test_hard_class_targets_equal_labels(loss: Callable[..., Tensor]) -> None:
     logits, labels = inputs()
     weights = torch.rand(2, 9, 4)
     hard = one_hot(labels, 4)
@@ -97,15 +100,15 @@ def test_hard_class_targets_equal_labels(loss: Focal) -> None:
 def test_soft_targets_interpolate() -> None:
     value = focal_elementwise(torch.tensor(0.7), torch.tensor(0.3), 0.25, 2.0).item()
     assert value == pytest.approx(literal_focal(0.7, 0.3, 0.25, 2.0))
-    soft = CrossEntropy()(
+    soft = cross_entropy_loss(
         torch.zeros(1, 1, 1), torch.zeros(1, 1).long(), torch.ones(1, 1, 1), torch.full((1, 1, 1), 0.5)
     )
     assert soft.item() == pytest.approx(math.log(2))
 
 
-@pytest.mark.parametrize("loss", [Focal(), CrossEntropy()])
+@pytest.mark.parametrize("loss", [focal_loss, cross_entropy_loss])
 @pytest.mark.parametrize("soft", [False, True])
-def test_zero_weight_means_zero_gradient(loss: Focal, soft: bool) -> None:
+def test_zero_weight_means_zero_gradient(loss: Callable[..., Tensor], soft: bool) -> None:
     logits, labels = inputs()
     weights = torch.ones(2, 9, 4)
     weights[..., 2] = 0
@@ -118,8 +121,8 @@ def test_zero_weight_means_zero_gradient(loss: Focal, soft: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("loss", [Focal(), CrossEntropy()])
-def test_half_precision_logits_are_summed_in_float32(dtype: torch.dtype, loss: Focal) -> None:
+@pytest.mark.parametrize("loss", [focal_loss, cross_entropy_loss])
+def test_half_precision_logits_are_summed_in_float32(dtype: torch.dtype, loss: Callable[..., Tensor]) -> None:
     logits, labels = inputs(anchors=500)
     half = logits.detach().to(dtype).requires_grad_()
     weights = torch.ones(2, 500, 1)
@@ -135,7 +138,7 @@ def test_half_precision_logits_are_summed_in_float32(dtype: torch.dtype, loss: F
 def test_small_gradients_survive_float16_under_a_loss_scale() -> None:
     """At p = 0.001 the slope is 2e-9: nothing in float16, but not after scaling by 2 ** 16."""
     logits = torch.full((1, 1, 1), -6.9, dtype=torch.float16, requires_grad=True)
-    loss = Focal()(logits, torch.tensor([[-1]]), torch.ones(1, 1, 1))
+    loss = focal_loss(logits, torch.tensor([[-1]]), torch.ones(1, 1, 1))
     (loss * 2**16).backward()
     p = 1 / (1 + math.exp(6.9))
     assert logits.grad is not None
@@ -145,15 +148,15 @@ def test_small_gradients_survive_float16_under_a_loss_scale() -> None:
 def test_autocast_stays_in_float32() -> None:
     logits, labels = inputs()
     weights = torch.ones(2, 9, 1)
-    expected = Focal()(logits.float(), labels, weights)
+    expected = focal_loss(logits.float(), labels, weights)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = Focal()(logits.bfloat16().float(), labels, weights)
+        found = focal_loss(logits.bfloat16().float(), labels, weights)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0)
 
 
-@pytest.mark.parametrize("loss", [Focal(), CrossEntropy(), Focal(0.25, 0.5)])
-def test_extreme_logits_stay_finite(loss: Focal) -> None:
+@pytest.mark.parametrize("loss", [focal_loss, cross_entropy_loss, partial(focal_loss, gamma=0.5)])
+def test_extreme_logits_stay_finite(loss: Callable[..., Tensor]) -> None:
     logits = torch.tensor([[[-1e4, 1e4, -200.0, 200.0]]], requires_grad=True)
     for label in (-1, 0, 1):
         value = loss(logits, torch.tensor([[label]]), torch.ones(1, 1, 1))
@@ -165,7 +168,7 @@ def test_extreme_logits_stay_finite(loss: Focal) -> None:
 @pytest.mark.parametrize("shape", [(0, 5, 3), (2, 0, 3)])
 def test_nothing_to_classify_backpropagates(shape: tuple[int, int, int]) -> None:
     logits = torch.zeros(shape, requires_grad=True)
-    loss = Focal()(logits, torch.full(shape[:2], -1), torch.ones(*shape[:2], 1))
+    loss = focal_loss(logits, torch.full(shape[:2], -1), torch.ones(*shape[:2], 1))
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None
@@ -173,7 +176,7 @@ def test_nothing_to_classify_backpropagates(shape: tuple[int, int, int]) -> None
 
 def test_backward_twice_over_a_kept_graph() -> None:
     logits, labels = inputs()
-    loss = Focal()(logits, labels, torch.ones(2, 9, 1))
+    loss = focal_loss(logits, labels, torch.ones(2, 9, 1))
     first = torch.autograd.grad(loss, logits, retain_graph=True)[0].clone()
     torch.testing.assert_close(torch.autograd.grad(loss, logits)[0], first)
 
@@ -181,7 +184,7 @@ def test_backward_twice_over_a_kept_graph() -> None:
 def test_without_gradient() -> None:
     logits, labels = inputs()
     with torch.no_grad():
-        value = Focal()(logits, labels, torch.ones(2, 9, 1))
+        value = focal_loss(logits, labels, torch.ones(2, 9, 1))
     assert not value.requires_grad
 
 
@@ -189,3 +192,18 @@ def test_without_gradient() -> None:
 def test_refuses_impossible_arguments(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="Expected"):
         Focal(**arguments)
+
+
+@pytest.mark.parametrize("loss", [Focal(0.3, 1.5), CrossEntropy()])
+@pytest.mark.parametrize("soft", [False, True])
+def test_modules_hand_on_what_matched_holds(make_matched, loss: Focal, soft: bool) -> None:
+    matched = make_matched(4)
+    if soft:
+        matched = matched._replace(class_targets=torch.rand_like(matched.logits))
+    expected = focal_loss(
+        matched.logits, matched.labels, matched.class_weights, matched.class_targets, loss.alpha, loss.gamma
+    )
+    assert loss(matched).item() == expected.item() != 0
+    targets = torch.rand_like(matched.logits)
+    each = focal_elementwise(matched.logits, targets, loss.alpha, loss.gamma)
+    assert torch.equal(loss.elementwise(matched.logits, targets), each)
