@@ -52,9 +52,12 @@ class Pairs(NamedTuple):
     iou: NDArray[np.float64]
 
 
-def pairs(found: Found, truth: Truth, at_most: int = 2_000_000) -> Iterator[Pairs]:
+def pairs(found: Found, truth: Truth, at_most: int = 2_000_000, *, crowd: bool = False) -> Iterator[Pairs]:
     """Every pair of a detection and a ground truth of the same image and class, in blocks of about `at_most`
-    pairs (a crowded data set has more of them than fit in memory); a detection's pairs stay in one block."""
+    pairs (a crowded data set has more of them than fit in memory); a detection's pairs stay in one block.
+
+    crowd: in place of the IoU the share of the detection that lies in the ground truth, COCO's measure for crowds.
+    """
     classes = int(max(found.label.max(initial=0), truth.label.max(initial=0))) + 1
     found_key, truth_key = found.image * classes + found.label, truth.image * classes + truth.label
     order = np.argsort(truth_key, kind="stable")
@@ -70,5 +73,5 @@ def pairs(found: Found, truth: Truth, at_most: int = 2_000_000) -> Iterator[Pair
         a, b = found.box[left], truth.box[right]
         size = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
         overlap = np.clip(size, 0, None).prod(1)
-        union = box_area(a) + box_area(b) - overlap
-        yield Pairs(left, right, np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0))
+        whole = box_area(a) if crowd else box_area(a) + box_area(b) - overlap
+        yield Pairs(left, right, np.divide(overlap, whole, out=np.zeros_like(overlap), where=whole > 0))

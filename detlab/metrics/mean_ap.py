@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics import Metric
 
 from detlab.metrics.coco_ap import AREAS, IOU_THRESHOLDS, RECALL_THRESHOLDS, CocoCurves, coco_curves
-from detlab.metrics.columns import Found, Truth
+from detlab.metrics.states import ColumnMetric
 from detlab.metrics.voc_ap import Points, voc_ap
 from detlab.structures import Detections, Targets
 
-_STATES = {
-    "image_ids": torch.empty(0, dtype=torch.int64),
-    "found_counts": torch.empty(0, dtype=torch.int64),
-    "found_boxes": torch.empty(0, 4),
-    "found_scores": torch.empty(0),
-    "found_labels": torch.empty(0, dtype=torch.int64),
-    "truth_counts": torch.empty(0, dtype=torch.int64),
-    "truth_boxes": torch.empty(0, 4),
-    "truth_labels": torch.empty(0, dtype=torch.int64),
-    "truth_ignore": torch.empty(0, dtype=torch.uint8),
-    "truth_areas": torch.empty(0),
-}
 
-
-class DetectionMetrics(Metric):
+class DetectionMetrics(ColumnMetric):
     """COCO's average precision and VOC's, over everything seen since the last `reset`.
 
     `compute` returns, as plain floats: ``AP`` (mean over IoU 0.50:0.05:0.95), ``AP50 AP60 AP70 AP75 AP80
@@ -63,8 +48,6 @@ class DetectionMetrics(Metric):
             raise ValueError(f"Expected voc_points 'area' or '11', got {voc_points!r}.")
         self.voc_points: Points = voc_points
         self._curves: CocoCurves | None = None
-        for name in _STATES:
-            self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(
         self,
@@ -88,25 +71,18 @@ class DetectionMetrics(Metric):
             raise ValueError(f"Expected an id for each of {len(targets)} images, got {len(image_ids)}.")
         if not targets:
             return
-        if areas is None:
-            areas = [(t.boxes[:, 2:] - t.boxes[:, :2]).prod(1) for t in targets]
         kept_found = [t.annotated[d.labels] for d, t in zip(detections, targets)]
         kept_truth = [t.annotated[t.labels] for t in targets]
-        ids = torch.full((len(targets),), -1) if image_ids is None else image_ids
-        self._append("image_ids", [ids])
-        self._append("found_counts", [keep.sum()[None] for keep in kept_found])
-        self._append("found_boxes", [d.boxes[keep] for d, keep in zip(detections, kept_found)])
-        self._append("found_scores", [d.scores[keep] for d, keep in zip(detections, kept_found)])
-        self._append("found_labels", [d.labels[keep] for d, keep in zip(detections, kept_found)])
-        self._append("truth_counts", [keep.sum()[None] for keep in kept_truth])
-        self._append("truth_boxes", [t.boxes[keep] for t, keep in zip(targets, kept_truth)])
-        self._append("truth_labels", [t.labels[keep] for t, keep in zip(targets, kept_truth)])
-        self._append("truth_ignore", [t.ignore[keep] for t, keep in zip(targets, kept_truth)])
-        self._append("truth_areas", [area[keep] for area, keep in zip(areas, kept_truth)])
+        self.add(
+            [(d.boxes[keep], d.scores[keep], d.labels[keep]) for d, keep in zip(detections, kept_found)],
+            [(t.boxes[keep], t.labels[keep], t.ignore[keep]) for t, keep in zip(targets, kept_truth)],
+            None if areas is None else [area[keep] for area, keep in zip(areas, kept_truth)],
+            image_ids,
+        )
 
     def compute(self) -> dict[str, float]:
         """All values by name; see the class."""
-        found, truth = self._columns()
+        found, truth = self.columns()
         for what, label in (("a detection", found.label), ("a target", truth.label)):
             if len(label) and not (label.min() >= 0 and label.max() < len(self.classes)):
                 raise ValueError(
@@ -139,50 +115,6 @@ class DetectionMetrics(Metric):
             for k, name in enumerate(self.classes)
             if not np.isnan(precision[:, k]).any()
         }
-
-    def _append(self, name: str, parts: list[Tensor]) -> None:
-        like = _STATES[name]
-        whole = torch.cat([part.detach() for part in parts])
-        getattr(self, name).append(whole.to(self.device, like.dtype).reshape(-1, *like.shape[1:]))
-
-    def _sync_dist(self, dist_sync_fn: Callable | None = None, process_group: Any | None = None) -> None:
-        """A process that saw no image must gather empty columns of the right type, or the others wait for ever."""
-        for name, like in _STATES.items():
-            if not getattr(self, name):
-                setattr(self, name, [like.to(self.device)])
-        arguments = {} if dist_sync_fn is None else {"dist_sync_fn": dist_sync_fn}
-        super()._sync_dist(process_group=process_group, **arguments)
-
-    def _columns(self) -> tuple[Found, Truth]:
-        """The states as columns, images numbered in the order of their ids, repeated images left out."""
-        state = {}
-        for name, like in _STATES.items():
-            value = getattr(self, name)
-            parts = [like, *value] if isinstance(value, list) else [value]
-            state[name] = torch.cat([part.cpu() for part in parts]).numpy()
-        ids = state["image_ids"]
-        order = np.argsort(ids, kind="stable")
-        number = np.empty_like(ids)
-        number[order] = np.arange(len(ids))
-        repeated = np.zeros(len(ids), dtype=bool)
-        repeated[order[1:]] = (ids[order[1:]] == ids[order[:-1]]) & (ids[order[1:]] >= 0)
-        found_image = np.repeat(np.arange(len(ids)), state["found_counts"])
-        truth_image = np.repeat(np.arange(len(ids)), state["truth_counts"])
-        found = Found(
-            number[found_image],
-            state["found_labels"],
-            state["found_boxes"].astype(np.float64),
-            state["found_scores"].astype(np.float64),
-        ).rows(~repeated[found_image])
-        truth = Truth(
-            number[truth_image],
-            state["truth_labels"],
-            state["truth_boxes"].astype(np.float64),
-            state["truth_ignore"].astype(bool),
-            state["truth_areas"].astype(np.float64),
-        ).rows(~repeated[truth_image])
-        in_order = found.rows(np.argsort(found.image, kind="stable"))
-        return in_order, truth.rows(np.argsort(truth.image, kind="stable"))
 
 
 def _row(iou: float) -> int:

@@ -49,3 +49,11 @@ def test_boxes_without_area() -> None:
     index = np.zeros(1, dtype=np.int64)
     (block,) = pairs(Found(index, index, zero, np.ones(1)), Truth(index, index, zero, np.zeros(1, bool), np.zeros(1)))
     assert block.iou.tolist() == [0.0]
+
+
+def test_with_a_crowd_it_is_the_share_of_the_detection() -> None:
+    index = np.zeros(1, dtype=np.int64)
+    found = Found(index, index, np.array([[0.0, 0, 10, 10]]), np.ones(1))
+    truth = Truth(index, index, np.array([[4.0, 0, 100, 100]]), np.ones(1, bool), np.ones(1))
+    (block,) = pairs(found, truth, crowd=True)
+    assert block.iou.tolist() == [0.6]
