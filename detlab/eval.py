@@ -77,21 +77,26 @@ def print_metrics(metrics: dict[str, float], title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    def cell(value: float | None) -> str:
-        return "–" if value is None or value != value else f"{100 * value:.1f}"
+    from detlab.pages.wording import lower_is_better, number
+    from detlab.study.table import points
+
+    def cell(name: str) -> str:
+        return number(metrics.get(name, float("nan")) * points(name), name)
 
     console = Console(markup=False, emoji=False, highlight=False)  # class names may hold brackets
     console.print(title)
-    summary = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)  # fits 80 columns, as in a log
     names = [name for name in metrics if "/" not in name]
-    for name in names:
-        summary.add_column(name, justify="right")
-    summary.add_row(*(cell(metrics[name]) for name in names))
-    console.print(summary)
+    precision = [name for name in names if points(name) > 1 and not lower_is_better(name)]
+    for columns in (precision, [name for name in names if name not in precision]):
+        summary = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)  # fits 80 columns, as in a log
+        for name in columns:
+            summary.add_column(name, justify="right")
+        summary.add_row(*map(cell, columns))
+        console.print(summary)
     per_class = Table("class", "AP", "AP50", box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for name in (name for name in metrics if name.startswith("AP/")):
         label = name.removeprefix("AP/")
-        per_class.add_row(label, cell(metrics[name]), cell(metrics.get(f"AP50/{label}")))
+        per_class.add_row(label, cell(name), cell(f"AP50/{label}"))
     console.print(per_class)
 
 

@@ -74,6 +74,15 @@ def test_the_table_fits_a_log_and_names_the_classes(detlab):
     values = read("elsewhere/metrics.json")["test"]
     row = next(line.split() for line in out.splitlines() if line.strip().startswith("blue"))
     assert row[1:] == [f"{100 * values['AP/blue']:.1f}", f"{100 * values['AP50/blue']:.1f}"]
+    heads, cells = next(
+        (line.split(), below[1].split())
+        for line, *below in zip(out.splitlines(), out.splitlines()[1:], out.splitlines()[2:])
+        if "oLRP" in line
+    )
+    assert dict(zip(heads, cells)) == {
+        **{name: f"{100 * values[name]:.1f}" for name in ("oLRP", "oLRP_Loc", "oLRP_FP", "oLRP_FN")},
+        "rho": "–" if values["rho"] is None else f"{values['rho']:.3f}",
+    }
     assert "Written to elsewhere" in out
     pictures = sorted(path.name for path in Path("elsewhere/figures").iterdir())
     assert pictures == ["example_00.png", "example_01.png"]

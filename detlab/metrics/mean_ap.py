@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detlab.metrics.coco_ap import AREAS, IOU_THRESHOLDS, RECALL_THRESHOLDS, CocoCurves, coco_curves
+from detlab.metrics.coco_match import match, ranked_classes
+from detlab.metrics.olrp import optimal_lrp
+from detlab.metrics.rank_correlation import rank_correlations
 from detlab.metrics.states import ColumnMetric
 from detlab.metrics.voc_ap import Points, voc_ap
 from detlab.structures import Detections, Targets
@@ -20,8 +23,9 @@ class DetectionMetrics(ColumnMetric):
 
     `compute` returns, as plain floats: ``AP`` (mean over IoU 0.50:0.05:0.95), ``AP50 AP60 AP70 AP75 AP80
     AP90``, ``APs APm APl`` (areas below 32², between, above 96² square pixels), ``AR100``, ``mAP_voc`` (IoU
-    0.5), and ``AP/<class>``, ``AP50/<class>`` for each class. What has no ground truth is nan and left out of
-    every mean.
+    0.5), ``oLRP oLRP_Loc oLRP_FP oLRP_FN`` (lower is better; see `optimal_lrp`), ``rho`` (rank correlation of score
+    and IoU over the true positives at IoU 0.5, −1..1, mean over classes), and ``AP/<class>``, ``AP50/<class>`` for
+    each class. What has no ground truth is nan and left out of every mean.
 
     torchmetrics gives state, synchronisation and reset, faster_coco_eval the matching, as in torchmetrics' own
     `MeanAveragePrecision(backend="faster_coco_eval")`. That class is not used because it keeps small tensors
@@ -97,6 +101,9 @@ class DetectionMetrics(ColumnMetric):
             values[f"AP{area[0]}"] = _mean(precision[..., position])
         values["AR100"] = _mean(curves.recall[..., 0])
         values["mAP_voc"] = _mean(voc_ap(found, truth, len(self.classes), points=self.voc_points))
+        ranked = list(ranked_classes(found, truth, match(found, truth)))
+        values |= optimal_lrp(ranked, len(self.classes)).means()
+        values["rho"] = _mean(rank_correlations(ranked, len(self.classes)))
         for k, name in enumerate(self.classes):
             values[f"AP/{name}"] = _mean(precision[:, :, k, 0])
             values[f"AP50/{name}"] = _mean(precision[0, :, k, 0])

@@ -7,7 +7,10 @@ import difflib
 from detlab.errors import UserError
 
 PER_CLASS = ("AP", "AP50")  # also measured for single classes, as AP/<class>
-KNOWN = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "APs", "APm", "APl", "AR100", "mAP_voc")
+KNOWN = (
+    *("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "APs", "APm", "APl", "AR100", "mAP_voc"),
+    *("oLRP", "oLRP_Loc", "oLRP_FP", "oLRP_FN", "rho"),
+)
 
 _NEAR = 0.65
 

@@ -14,9 +14,13 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
+from detlab.metrics.coco_match import match, ranked_classes
 from detlab.metrics.mean_ap import DetectionMetrics
+from detlab.metrics.olrp import OptimalLRP
+from detlab.metrics.rank_correlation import rank_correlations
 from detlab.structures import Detections, Targets
 
+OLRP = ("oLRP", "oLRP_Loc", "oLRP_FP", "oLRP_FN")
 CLASSES = ("a", "b", "c", "d", "never annotated", "never anything")
 
 
@@ -105,12 +109,28 @@ def test_equals_pycocotools(seed: int) -> None:
     update(metric, images)
     values = metric.compute()
     expected = pycocotools_values(images)
-    assert set(values) == set(expected) | {"mAP_voc"}
+    assert set(values) == set(expected) | {"mAP_voc", "rho", *OLRP}
     for name, value in expected.items():
         assert values[name] == pytest.approx(value, abs=1e-6, nan_ok=True), name
     assert 0.1 < values["AP"] < 0.9
     assert math.isnan(values["AP/never annotated"])
     assert math.isnan(values["AP50/never anything"])
+
+
+def test_optimal_lrp_and_rank_correlation_are_of_the_same_detections() -> None:
+    images = random_images(4)
+    metric, lrp = DetectionMetrics(CLASSES), OptimalLRP()
+    update(metric, images)
+    for d, t, _ in images:
+        target = {"boxes": t.boxes, "labels": t.labels, "iscrowd": t.ignore}
+        lrp.update([{"boxes": d.boxes, "scores": d.scores, "labels": d.labels}], [target])
+    values, expected = metric.compute(), lrp.compute()
+    for name in OLRP:
+        assert values[name] == pytest.approx(float(expected[name]), abs=1e-6)
+    found, truth = metric.columns()
+    rho = rank_correlations(ranked_classes(found, truth, match(found, truth)), len(CLASSES))
+    assert values["rho"] == pytest.approx(np.nanmean(rho))
+    assert 0 < abs(values["rho"]) < 1
 
 
 def test_more_detections_than_counted() -> None:
