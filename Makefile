@@ -23,7 +23,7 @@ ROWS = experiment=glob($*/$(TABLE)/*$(if $(SKIPPED),$(COMMA)exclude=[$(subst $()
 PAPERS := $(sort $(foreach study,$(wildcard experiments/*/*.yaml),$(notdir $(patsubst %/,%,$(dir $(study))))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo reproduce test test-slurm check format bench notebook clean
+.PHONY: help setup demo reproduce table1-alrp test test-slurm check format bench notebook clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ reproduce-%: setup ## a paper's tables: SCALE, SEEDS, LAUNCHER, TABLE, DATA, DAT
 
 cost-%: setup ## one training step of each of a paper's rows at paper scale, and its estimated GPU hours
 	$(RUN)detlab cost -m 'experiment=glob($*/$(TABLE)/*)' scale=paper $(ARGS)
+
+table1-alrp: setup ## count the hyper-parameters of every loss (aLRP Loss, Table 1)
+	$(RUN)python -m detlab.loss_table
 
 test: check ## lint, type-check and run the tests
 	$(RUN)python -m pytest -n 2
