@@ -77,6 +77,12 @@ class LitDetector(LightningModule):
         if process_count() > 1 and not bool(torch.isfinite(mean).all()):
             raise ElsewhereError("The loss is not finite in another process.")
 
+    def on_train_epoch_end(self) -> None:
+        """A criterion may go by epochs (self-balancing of aLRP): its `end_epoch` is called."""
+        end_epoch = getattr(self.criterion, "end_epoch", None)
+        if end_epoch is not None:
+            end_epoch()
+
     def detect(self, batch: Batch) -> list[Detections]:
         """Final boxes of each image of the batch, in pixels of the original files."""
         predictions, anchors = self(batch.images)

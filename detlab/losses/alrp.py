@@ -1,0 +1,75 @@
+"""The criterion of aLRP: one loss for classification and localisation (Oksuz et al. 2020, Section 4)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from detlab.losses.iou import iou_loss
+from detlab.losses.ranking import alrp_loss
+from detlab.losses.ranking_classification import ranking_targets
+from detlab.losses.self_balance import SelfBalance
+from detlab.structures import Matched
+
+
+class ALRPCriterion(nn.Module):
+    """aLRP loss of a batch: `Matched` → its terms classification and localization, whose sum it is.
+
+    kind: the error of a box, "iou": (1 − IoU) / (1 − τ), "giou": (1 − GIoU) / 2 / (1 − τ), which at τ = 0.5 is
+    1 − GIoU, in 0..2, so that the loss may exceed 1 (as in the original code, unclipped). delta: half the width of the
+    ramp, the paper's only hyper-parameter. self_balance: the gradient of the localisation term, not its value, is
+    multiplied by the last epoch's ratio, `initial` before (§4.2); period: iterations between its updates in place of
+    an epoch. target: see `detlab.losses.ranking.alrp_loss`.
+
+    All elements of the batch of this process are ranked together. A class weight of 0 takes an element out; other
+    weights do not count, as a rank knows none. The head must have no quality branch.
+    Raises ValueError for an unknown kind, a delta not above 0, tau outside [0, 1), a bad initial or period.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["iou", "giou"] = "giou",
+        delta: float = 1.0,
+        self_balance: bool = True,
+        tau: float = 0.5,
+        initial: float = 50.0,
+        period: int | None = None,
+        target: Literal["localization", "zero"] = "localization",
+    ) -> None:
+        super().__init__()
+        if kind not in ("iou", "giou"):
+            raise ValueError(f"Expected kind iou or giou, got {kind!r}.")
+        if not delta > 0:
+            raise ValueError(f"Expected delta above 0, got {delta}.")
+        if not 0 <= tau < 1:
+            raise ValueError(f"Expected tau in [0, 1), got {tau}.")
+        if target not in ("localization", "zero"):
+            raise ValueError(f"Expected target localization or zero, got {target!r}.")
+        self.kind: Literal["iou", "giou"] = kind
+        self.delta = delta
+        self.tau = tau
+        self.target: Literal["localization", "zero"] = target
+        self.balance = SelfBalance(initial, period) if self_balance else None
+
+    def forward(self, matched: Matched) -> dict[str, Tensor]:
+        """Scalars by name, normalised; their values are L_cls and L_loc, unweighted (Eq. 11)."""
+        if matched.quality is not None:
+            raise ValueError("Expected a head without a quality branch for aLRP, which ranks by class scores alone.")
+        targets, kept = ranking_targets(matched)
+        loss = iou_loss(matched.boxes, matched.target_boxes, self.kind)
+        errors = (loss if self.kind == "iou" else loss / 2) / (1 - self.tau)
+        classification, localization = alrp_loss(matched.logits, targets, errors[kept], self.delta, self.target)
+        if self.balance is not None and self.training and torch.is_grad_enabled():
+            weight = self.balance(classification + localization, localization)
+            localization = localization + (weight - 1) * (localization - localization.detach())
+        return {"classification": classification, "localization": localization}
+
+    def end_epoch(self) -> None:
+        """Called by the training loop after each epoch."""
+        if self.balance is not None:
+            self.balance.end_epoch()
+
+    def extra_repr(self) -> str:
+        return f"kind={self.kind}, delta={self.delta}, tau={self.tau}, target={self.target}"
