@@ -53,6 +53,9 @@ reproduce-%: setup ## a paper's tables: SCALE, SEEDS, LAUNCHER, TABLE, DATA, DAT
 cost-%: setup ## one training step of each of a paper's rows at paper scale, and its estimated GPU hours
 	$(RUN)detlab cost -m 'experiment=glob($*/$(TABLE)/*)' scale=paper $(ARGS)
 
+figures-%: setup ## a paper's figures from its runs, as PNG and CSV in runs/<paper>: SCALE, DATA_CONFIG, ARGS
+	$(RUN)detlab draw $* setting=$(SETTING) $(ARGS)
+
 table1-alrp: setup ## count the hyper-parameters of every loss (aLRP Loss, Table 1)
 	$(RUN)python -m detlab.loss_table
 

@@ -1,0 +1,71 @@
+"""`detlab draw`: the figures of a paper from its runs, as pictures and as numbers."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from detlab.errors import UserError, nearest
+from detlab.launch import CONFIG_DIR, launch
+from detlab.report import named
+from detlab.runs import write_atomic
+
+log = logging.getLogger(__name__)
+
+PAPERS = ("alrp", "iou_balanced")  # modules of detlab.drawings
+
+
+def draw(cfg: Any) -> int:
+    """Draw what `cfg` (conf/draw.yaml composed) asks for; the exit status is 1 where a figure lacks its runs.
+
+    Each figure becomes ``<figure>-<setting>.png`` and ``.csv`` (without the setting where it needs no runs). One that
+    cannot be drawn is named in a sentence, with the command that trains its runs, and leaves the others alone.
+    Raises UserError for a paper without figures, for a figure that it does not have, and for two places to write to.
+    """
+    from detlab.drawings.drawing import Figures, Runs
+    from detlab.figures.output import png_bytes
+    from detlab.figures.panels import draw_panels, panels_csv
+    from detlab.validate import validate
+
+    validate(cfg, "draw")
+    if cfg.source not in PAPERS:
+        raise UserError(f"There are no figures of '{cfg.source}'{nearest(cfg.source, PAPERS)}.")
+    if cfg.output and cfg.record:
+        raise UserError("record=true writes to experiments/<paper>/results; leave out output=, or record.")
+    figures: Figures = import_module(f"detlab.drawings.{cfg.source}").FIGURES
+    chosen = [cfg.only] if isinstance(cfg.only, str) else list(cfg.only or figures)
+    for name in chosen:
+        if name not in figures:
+            raise UserError(f"{cfg.source} has no figure '{name}'{nearest(name, figures)}.")
+    runs = Runs(Path(cfg.runs), cfg.setting)
+    failures = 0
+    for name in chosen:
+        try:
+            drawing = figures[name](runs)
+        except UserError as error:
+            log.warning("%s cannot be drawn: %s", name, error)
+            failures += 1
+            continue
+        path = _folder(cfg) / (f"{name}-{cfg.setting}" if drawing.from_runs else name)
+        write_atomic(path.with_name(f"{path.name}.csv"), panels_csv(drawing.panels))
+        write_atomic(path.with_name(f"{path.name}.png"), png_bytes(draw_panels(drawing.panels)))
+        log.info("%s.png and .csv: %s", path, drawing.caption)
+    return int(failures > 0)
+
+
+def _folder(cfg: Any) -> Path:
+    if cfg.record:
+        return (CONFIG_DIR / "experiment").resolve() / cfg.source / "results"
+    return Path(cfg.output) if cfg.output else Path(cfg.runs) / cfg.source
+
+
+def main() -> None:
+    sys.argv[1:] = named(sys.argv[1:])
+    launch("draw", draw)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What a figure of a paper is, and where the runs that it is drawn from lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from detlab.errors import UserError
+from detlab.figures.panels import Panel
+from detlab.figures.seeds import Curve
+from detlab.launch import CONFIG_DIR
+from detlab.study.run import read_run, seed_folders
+from detlab.study.table import Run
+
+SEEDS = "0,1,2"
+
+
+class Drawing(NamedTuple):
+    """Panels side by side, and in words what they show and from which runs; from_runs: whether it needs any."""
+
+    panels: Sequence[Panel]
+    caption: str
+    from_runs: bool = True
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of rows at a setting: ``<runs>/<paper>/<table>/<row>/<setting>/seed=<n>``."""
+
+    folder: Path
+    setting: str
+
+    def of(self, rows: Sequence[str]) -> dict[str, list[Run]]:
+        """Row → its finished runs by seed. Raises UserError, with the command that makes them, where rows have none."""
+        every = {row: map(read_run, seed_folders(self.folder / row / self.setting)) for row in rows}
+        found = {row: [run for run in runs if run.state == "finished"] for row, runs in every.items()}
+        missing = [row for row in rows if not found[row]]
+        if missing:
+            raise UserError(
+                f"no finished run of {', '.join(missing)} at {self.setting} in {self.folder}; make them with "
+                f"'{self.command(missing)}'."
+            )
+        return found
+
+    def curves(self, rows: Sequence[str], columns: Sequence[str]) -> dict[str, list[list[Curve]]]:
+        """Row → for each column of the history (steps, values) of each finished run.
+
+        Raises UserError as `of` does, and for a column that a run did not log.
+        """
+        result = {}
+        for row, runs in self.of(rows).items():
+            for run in runs:
+                for column in columns:
+                    if column not in run.history or not np.isfinite(run.history[column]).any():
+                        raise UserError(
+                            f"{run.folder} has no {column} in its history; train it again with "
+                            f"'{self.command([row])} overwrite=true'"
+                            + (" callbacks=gradients." if column.startswith("train/gradient") else ".")
+                        )
+            result[row] = [[(run.history["step"], run.history[column]) for run in runs] for column in columns]
+        return result
+
+    def command(self, rows: Sequence[str]) -> str:
+        """What trains these rows at this setting."""
+        scale = (CONFIG_DIR / "scale" / f"{self.setting}.yaml").is_file()
+        chosen = "" if self.setting == "mini" else f" {'scale' if scale else 'setting'}={self.setting}"
+        return f"detlab train -m experiment={','.join(rows)}{chosen} seed={SEEDS}"
+
+
+Figures = Mapping[str, Callable[[Runs], Drawing]]
+
+
+def seeds(found: Mapping[str, Sequence[object]]) -> str:
+    """How many runs each row has, in words."""
+    counts = {row.rpartition("/")[2]: len(runs) for row, runs in found.items()}
+    if len(set(counts.values())) == 1:
+        count = next(iter(counts.values()))
+        return "one seed" if count == 1 else f"{count} seeds: mean, and from the least to the largest"
+    return "seeds: " + ", ".join(f"{row} {count}" for row, count in counts.items())
