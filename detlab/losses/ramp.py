@@ -59,7 +59,7 @@ def ramp_among(scores: Tensor, values: Tensor, delta: float, groups: Tensor | No
     sums = torch.stack([weights, weights * scores[order]]).cumsum(1)
     sums = torch.nn.functional.pad(sums, (1, 0))
     low, high = torch.searchsorted(points, torch.stack([queries - delta, queries + delta]))
-    end = len(points)
+    end: Tensor | int = len(points)
     if groups is not None and len(scores):
         end = torch.searchsorted(points, (groups + 1) * spread - 2 * delta)
     on_ramp = (sums[1, high] - sums[1, low]) - (scores - delta) * (sums[0, high] - sums[0, low])
