@@ -14,6 +14,7 @@ import torch
 
 from detlab.losses.classification import cross_entropy_elementwise
 from detlab.losses.iou import iou_loss
+from detlab.losses.ranking import alrp_loss, ap_loss
 from detlab.losses.regression import smooth_l1
 
 SCORES = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
@@ -105,3 +106,51 @@ def test_losses_of_each_box_by_itself_do_not_see_the_order(regressor):
     predicted, truth = boxes(IOUS[regressor]), boxes([1.0] * 4)
     assert float(smooth_l1(predicted, truth, beta=0).mean()) == pytest.approx(0.2875)
     assert float(iou_loss(predicted, truth, "iou").mean()) == pytest.approx(0.275)
+
+
+def ranked() -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits ``[10]`` so far apart that the ramp of any half width below 100 is a step, and targets."""
+    targets = torch.zeros(10, dtype=torch.int64)
+    targets[POSITIVE] = 1
+    return 1000 * torch.tensor(SCORES, dtype=torch.float64), targets
+
+
+@pytest.mark.parametrize("delta", [1e-3, 1.0, 49.0])
+@pytest.mark.parametrize("interpolate", [False, True])
+def test_ap_loss(delta, interpolate):
+    literal = 1 - np.mean([(rank - above) / rank for above, rank in ranks()])
+    ours = ap_loss(*ranked(), delta=delta, interpolate=interpolate)
+    assert literal == pytest.approx(0.3583, abs=5e-5)
+    assert float(ours) == pytest.approx(literal)
+
+
+@pytest.mark.parametrize("delta", [1e-3, 1.0, 49.0])
+@pytest.mark.parametrize("regressor", IOUS)
+def test_alrp_loss(regressor, delta):
+    errors, sums, lrp = literal_alrp(IOUS[regressor])
+    lost = iou_loss(boxes(IOUS[regressor]), boxes([1.0] * 4), "iou") / (1 - 0.5)
+    classification, localization = alrp_loss(*ranked(), lost, delta=delta)
+    assert float(classification) == pytest.approx(np.mean([above / rank for above, rank in ranks()]))
+    assert float(localization) == pytest.approx(np.mean([total / rank for total, (_, rank) in zip(sums, ranks())]))
+    assert float(classification + localization) == pytest.approx(np.mean(lrp))
+    assert float(classification + localization) == pytest.approx(ALRP[regressor], abs=5e-5)
+    assert lost.tolist() == pytest.approx(errors)
+
+
+@pytest.mark.parametrize("regressor", IOUS)
+def test_gradients_of_alrp_are_balanced_and_equal_a_loop(regressor):
+    """Eq. 14 pair by pair, with the step for H."""
+    errors, _, _ = literal_alrp(IOUS[regressor])
+    expected = np.zeros(10)
+    for i, (above, rank) in zip(POSITIVE, ranks()):
+        others = sum(e for e, k in zip(errors, POSITIVE) if k != i and SCORES[k] >= SCORES[i])
+        for j in range(10):
+            if j not in POSITIVE and SCORES[j] >= SCORES[i]:
+                update = -(above + others) / rank / above / 4
+                expected[i] += update
+                expected[j] -= update
+    logits, targets = ranked()
+    logits.requires_grad_()
+    sum(alrp_loss(logits, targets, torch.tensor(errors, dtype=torch.float64), delta=1.0)).backward()
+    assert logits.grad.tolist() == pytest.approx(expected)
+    assert float(logits.grad.sum()) == pytest.approx(0)
