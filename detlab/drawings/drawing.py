@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,14 +54,13 @@ class Runs:
         """
         result = {}
         for row, runs in self.of(rows).items():
-            for run in runs:
-                for column in columns:
-                    if column not in run.history or not np.isfinite(run.history[column]).any():
-                        raise UserError(
-                            f"{run.folder} has no {column} in its history; train it again with "
-                            f"'{self.command([row])} overwrite=true'"
-                            + (" callbacks=gradients." if column.startswith("train/gradient") else ".")
-                        )
+            for run, column in product(runs, columns):
+                if column not in run.history or not np.isfinite(run.history[column]).any():
+                    watched = " callbacks=gradients" if column.startswith("train/gradient") else ""
+                    raise UserError(
+                        f"{run.folder} has no {column} in its history; train it again with "
+                        f"'{self.command([row])} overwrite=true{watched}'."
+                    )
             result[row] = [[(run.history["step"], run.history[column]) for run in runs] for column in columns]
         return result
 

@@ -21,7 +21,8 @@ def gradient_bound(
     """Upper bound of |∂(w · smooth-L1) / ∂d| for an anchor as large as its object (w_t = w_s): Eq. 11 of Wu and Li
     2020 for an offset ``d [N]`` of the centre, Eq. 12 for one of the size.
 
-    weight: w_loc. A centre further away than the box is wide (\\|d\\| > 1) overlaps nothing: 0.
+    weight: w_loc. A centre further away than the box is wide (a d beyond ±1) overlaps nothing: 0. Eq. 7, and with it
+    Eq. 11, is a bound for predicted boxes of the object's width: a wider one may overlap it more.
     """
     distance = np.abs(np.asarray(d, float))
     iou = np.exp(-distance) if size else np.clip((1 - distance) / (1 + distance), 0, None)

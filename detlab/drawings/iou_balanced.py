@@ -43,7 +43,8 @@ def figure1(runs: Runs) -> Drawing:  # noqa: ARG001
         panels.append(Panel(title, axis, "gradient norm", [*lines, *_real_boxes(size)], limits=(0, 3.2)))
     caption = (
         f"Lines: upper bound for w_t = w_s and δ = {DELTA}. Dots: autograd through the loss for λ = {LAMBDA:g}, of "
-        "boxes that are off in this coordinate alone, and of random ones, off in all four."
+        "boxes that are off in this coordinate alone, and of random ones, off in all four; Eq. 7 bounds boxes of the "
+        "object's width, so that a few wider ones lie above the line at the left."
     )
     return Drawing(panels, caption, from_runs=False)
 
