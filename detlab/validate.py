@@ -72,6 +72,11 @@ KEYS: dict[str, dict[str, Any]] = {
         "output": _Name | None,
         "record": bool,
     },
+    "bounds": {
+        "run": _Name,
+        "split": Literal["train", "val", "test"],
+        "output": _Name | None,
+    },
     "dashboard": {
         "entity": _Name | None,
         "project": _Name,

@@ -352,6 +352,29 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
         "report on a folder without a run": ("report voc", nothing),
         "report on damaged metrics": ("report run", lambda f: f.write("run/metrics.json", '{"status":\n "fin')),
         "report on a damaged history": ("report run", lambda f: f.write("run/metrics.csv", "step,train/loss\n0,low\n")),
+        "bounds of nothing": ("bounds", nothing),
+        "bounds of a missing file": ("bounds run=found.json", nothing),
+        "bounds of a folder without a run": ("bounds run=voc", nothing),
+        "bounds of predictions that are no list": ("bounds run=run", lambda f: f.write("run/predictions.json", "{}")),
+        "bounds of predictions cut short": ("bounds run=run", lambda f: f.cut("run/predictions.json")),
+        "bounds of broken predictions": (
+            "bounds run=run",
+            lambda f: f.write("run/predictions.json", '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9]}]'),
+        ),
+        "bounds of predictions on unknown data": (
+            "bounds run=found.json",
+            lambda f: f.write("found.json", "[]"),
+        ),
+        "bounds of predictions on other pictures": (
+            "bounds run=found.json {VOC}",
+            lambda f: f.write("found.json", '[{"image_id": 77, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.5}]'),
+        ),
+        "bounds on annotations changed since": (
+            "bounds run=run",
+            lambda f: f.replace("voc/Annotations/0005.xml", "<name>red</name>", "<name>blue</name>"),
+        ),
+        "bounds on a split of no such name": ("bounds run=run split=tset", nothing),
+        "bounds into a folder": ("bounds run=run output=voc", nothing),
         "a run folder of another config": ("train {SAME} schedule.iterations=90", nothing),
         "a run folder with a damaged config": (
             "train {VOC} run_dir=run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -54,11 +55,14 @@ def predictions_from_coco(
         try:
             x, y, w, h = (float(value) for value in record["bbox"])
             image_id, label = int(record["image_id"]), label_of[int(record["category_id"])]
-            rows.setdefault(image_id, []).append((float(record["score"]), label, [x, y, x + w, y + h]))
+            score = float(record["score"])
+            if not (all(map(math.isfinite, (x, y, w, h, score))) and w >= 0 and h >= 0):
+                raise ValueError("not a box with a score")
+            rows.setdefault(image_id, []).append((score, label, [x, y, x + w, y + h]))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{file}: record {number} is no COCO result of this data set: expected image_id, category_id "
-                f"(one of {len(label_of)} known ids), bbox [x, y, w, h] and score, got {str(dict(record))[:160]}."
+                f"(one of {len(label_of)} known ids), bbox [x, y, w, h] and score, got {str(record)[:160]}."
             ) from error
     result = {}
     for image_id, found in rows.items():

@@ -75,3 +75,9 @@ def pairs(found: Found, truth: Truth, at_most: int = 2_000_000, *, crowd: bool =
         overlap = np.clip(size, 0, None).prod(1)
         whole = box_area(a) if crowd else box_area(a) + box_area(b) - overlap
         yield Pairs(left, right, np.divide(overlap, whole, out=np.zeros_like(overlap), where=whole > 0))
+
+
+def mean_of_known(values: NDArray[np.float64]) -> float:
+    """The mean of the values that are not nan; nan where all are."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

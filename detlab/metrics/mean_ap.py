@@ -11,6 +11,7 @@ from torch import Tensor
 
 from detlab.metrics.coco_ap import AREAS, IOU_THRESHOLDS, RECALL_THRESHOLDS, CocoCurves, coco_curves
 from detlab.metrics.coco_match import match, ranked_classes
+from detlab.metrics.columns import mean_of_known
 from detlab.metrics.olrp import optimal_lrp
 from detlab.metrics.rank_correlation import rank_correlations
 from detlab.metrics.states import ColumnMetric
@@ -94,19 +95,19 @@ class DetectionMetrics(ColumnMetric):
                 )
         self._curves = curves = coco_curves(found, truth, len(self.classes))
         precision = curves.precision
-        values = {"AP": _mean(precision[..., 0])}
+        values = {"AP": mean_of_known(precision[..., 0])}
         for iou in (50, 60, 70, 75, 80, 90):
-            values[f"AP{iou}"] = _mean(precision[_row(iou / 100), ..., 0])
+            values[f"AP{iou}"] = mean_of_known(precision[_row(iou / 100), ..., 0])
         for position, area in enumerate(AREAS[1:], 1):
-            values[f"AP{area[0]}"] = _mean(precision[..., position])
-        values["AR100"] = _mean(curves.recall[..., 0])
-        values["mAP_voc"] = _mean(voc_ap(found, truth, len(self.classes), points=self.voc_points))
+            values[f"AP{area[0]}"] = mean_of_known(precision[..., position])
+        values["AR100"] = mean_of_known(curves.recall[..., 0])
+        values["mAP_voc"] = mean_of_known(voc_ap(found, truth, len(self.classes), points=self.voc_points))
         ranked = list(ranked_classes(found, truth, match(found, truth)))
         values |= optimal_lrp(ranked, len(self.classes)).means()
-        values["rho"] = _mean(rank_correlations(ranked, len(self.classes)))
+        values["rho"] = mean_of_known(rank_correlations(ranked, len(self.classes)))
         for k, name in enumerate(self.classes):
-            values[f"AP/{name}"] = _mean(precision[:, :, k, 0])
-            values[f"AP50/{name}"] = _mean(precision[0, :, k, 0])
+            values[f"AP/{name}"] = mean_of_known(precision[:, :, k, 0])
+            values[f"AP50/{name}"] = mean_of_known(precision[0, :, k, 0])
         return values
 
     def pr_curves(self, iou: float = 0.5) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -126,8 +127,3 @@ class DetectionMetrics(ColumnMetric):
 
 def _row(iou: float) -> int:
     return int(np.argmin(np.abs(IOU_THRESHOLDS - iou)))
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchmetrics.detection.helpers import _input_validator
 
 from detlab.metrics.coco_match import Ranked, match, ranked_classes
+from detlab.metrics.columns import mean_of_known
 from detlab.metrics.states import ColumnMetric
 
 
@@ -64,10 +65,7 @@ class OLRP(NamedTuple):
     def means(self) -> dict[str, float]:
         """``oLRP``, ``oLRP_Loc``, ``oLRP_FP``, ``oLRP_FN`` over the classes that have them; nan where none has."""
         names = ("oLRP", "oLRP_Loc", "oLRP_FP", "oLRP_FN")
-        return {
-            name: float(known.mean()) if (known := column[~np.isnan(column)]).size else float("nan")
-            for name, column in zip(names, self)
-        }
+        return {name: mean_of_known(column) for name, column in zip(names, self)}
 
 
 def optimal_lrp(classes: Iterable[Ranked], num_classes: int, tau: float = 0.5) -> OLRP:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -49,9 +50,13 @@ def test_half_precision_and_none() -> None:
         {"image_id": 1, "category_id": 3, "bbox": [0, 0, 1], "score": 1},
         {"image_id": 1, "category_id": 3, "bbox": [0, 0, 1, 1]},
         {"image_id": None, "category_id": 3, "bbox": [0, 0, 1, 1], "score": 1},
+        {"image_id": 1, "category_id": 3, "bbox": [0, 0, 1, 1], "score": float("nan")},
+        {"image_id": 1, "category_id": 3, "bbox": [0, float("inf"), 1, 1], "score": 1},
+        {"image_id": 1, "category_id": 3, "bbox": [0, 0, -1, 1], "score": 1},
+        [1, 2],
     ],
 )
-def test_broken_record_is_named(broken: dict) -> None:
+def test_broken_record_is_named(broken: Any) -> None:
     good = {"image_id": 1, "category_id": 3, "bbox": [0, 0, 1, 1], "score": 1}
     with pytest.raises(UserError, match=r"^results\.json: record 1 is no COCO result"):
         predictions_from_coco([good, broken], [3], "results.json")
