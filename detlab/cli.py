@@ -13,6 +13,7 @@ VERBS = {
     "cost": "what a run would cost: one step on synthetic pictures, GPU hours",
     "bounds": "what AP would be if scores and overlaps ranked alike, from saved predictions",
     "report": "show a run, or compare the runs of a table with its paper",
+    "draw": "draw the figures of a paper from its runs",
     "dashboard": "write a W&B dashboard for the runs of a study, or save it to W&B",
 }
 

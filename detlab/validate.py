@@ -72,6 +72,14 @@ KEYS: dict[str, dict[str, Any]] = {
         "output": _Name | None,
         "record": bool,
     },
+    "draw": {
+        "source": _Name,
+        "only": Annotated[_Name | list[_Name] | None, pydantic.BeforeValidator(_plain)],
+        "runs": _Name,
+        "setting": _Name,
+        "output": _Name | None,
+        "record": bool,
+    },
     "bounds": {
         "run": _Name,
         "split": Literal["train", "val", "test"],

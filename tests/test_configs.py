@@ -105,9 +105,9 @@ def test_every_group_stands_in_the_defaults_of_train():
     assert {key.removeprefix("optional ") for key in named} - {"experiment"} == set(groups())
 
 
-@pytest.mark.parametrize("verb", ["eval", "predict", "check", "report"])
+@pytest.mark.parametrize("verb", ["eval", "predict", "check", "report", "draw"])
 def test_the_other_verbs(verb):
-    given = {"eval": ["ckpt_path=x"], "predict": ["ckpt_path=x", "source=y"], "check": [], "report": ["source=x"]}[verb]
+    given = {"eval": ["ckpt_path=x"], "predict": ["ckpt_path=x", "source=y"], "check": []}.get(verb, ["source=x"])
     cfg = compose(verb, given)
     validate(cfg, verb)
     plain = {key for key, value in cfg.items() if not OmegaConf.is_config(value)} - {"data", "postprocess"}

@@ -111,7 +111,8 @@ def _difference(
     if shared:
         pairs = [values[rows[1]][second.index(s)] - values[rows[0]][first.index(s)] for s in shared]
     else:
-        pairs = [np.nanmean(values[rows[1]], 0) - np.nanmean(values[rows[0]], 0)]
+        means = [np.ma.masked_invalid(values[row]).mean(0).filled(np.nan) for row in rows]
+        pairs = [means[1] - means[0]]
     return over_seeds(f"{NAMES[rows[1]]} − {NAMES[rows[0]]}", x, pairs, colour=2, marked=True)
 
 
