@@ -28,11 +28,12 @@ EPSILON = 1e-5
 class Ranked:
     """Where each positive stands: float64 ``[P]``, in the order of the positives within the logits.
 
-    scores: the logits of the positives; delta: half the ramp's width.
+    scores: the logits of the positives; negatives: those of the negatives, in any precision; delta: half the
+    ramp's width.
     """
 
     def __init__(self, scores: Tensor, negatives: Tensor, delta: float) -> None:
-        self.scores, self.delta = scores, delta
+        self.scores, self.negatives, self.delta = scores, negatives, delta
         self._sums = RampSums(scores, negatives, delta)
 
     def __len__(self) -> int:
@@ -62,8 +63,12 @@ class Ranked:
         return ramp_among_better(self.scores, values, qualities, self.delta)
 
     def onto_negatives(self, shares: Tensor) -> Tensor:
-        """Σ_i shares_i · H(x_ij) for every negative j."""
-        return self._sums.onto_others(shares)
+        """Σ_i shares_i · H(x_ij) for every negative j, float32 unless they are float64."""
+        return self._sums.onto_others(shares, at_least_float32(self.negatives))
+
+    def check(self) -> Tensor:
+        """0, or not a number if a negative that matters is none or infinite."""
+        return self._sums.check()
 
 
 class Gradient(NamedTuple):
@@ -129,36 +134,45 @@ def error_driven(logits: Tensor, targets: Tensor, loss: Callable[[Ranked], Loss]
         raise ValueError(f"Expected targets of the logits' shape {tuple(logits.shape)}, got {tuple(targets.shape)}.")
     if not delta > 0:
         raise ValueError(f"Expected delta above 0, got {delta}.")
-    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     with torch.no_grad():
-        flat, kind = logits.reshape(-1), targets.reshape(-1)
+        dtype, flat, kind = at_least_float32(logits), logits.reshape(-1), targets.reshape(-1)
         positive = (kind == 1).nonzero()[:, 0]
-        scores = flat[positive].double()
+        scores = flat.index_select(0, positive).double()
         negative = _relevant(flat, kind, scores, delta)
-        center = scores.mean() if len(scores) else 0.0  # small numbers make exact sums
-        others = flat[negative].double() - center
-        ranked = Ranked(scores - center, others, delta)
+        ranked = Ranked(scores, _select(flat, negative), delta)
         found = loss(ranked)
-        value = (found.value + 0 * others.sum()).to(dtype) if len(scores) else flat.new_zeros((), dtype=dtype)
+        value = (found.value + ranked.check()).to(dtype) if len(scores) else flat.new_zeros((), dtype=dtype)
         if not logits.requires_grad:
             return value
-        parts = [term.spread(ranked, (term.error - term.target) / found.z) for term in found.terms]
         gradient = torch.zeros(flat.shape, dtype=dtype, device=flat.device)
-        gradient[positive] = torch.stack([part.positives for part in parts]).sum(0).to(dtype)
-        for part in parts:
-            if part.negatives is not None:
-                gradient[negative] += part.negatives.to(dtype)
+        parts = [term.spread(ranked, (term.error - term.target) / found.z) for term in found.terms]
+        onto_negatives = [part.negatives for part in parts if part.negatives is not None]
+        if onto_negatives:
+            gradient.masked_scatter_(negative, sum(onto_negatives[1:], onto_negatives[0]).to(dtype))
+        onto_positives = torch.stack([part.positives for part in parts]).sum(0)
+        gradient.index_copy_(0, positive, onto_positives.to(dtype))
     return _WithGradient.apply(logits, value, gradient.view(logits.shape))
 
 
 def _relevant(flat: Tensor, kind: Tensor, scores: Tensor, delta: float) -> Tensor:
-    """Index of the negatives that reach any positive's ramp (the others have no part in value or gradient); not a
+    """Which negatives reach any positive's ramp, bool like `flat`: the others have no part in value or gradient. Not a
     number counts as reaching, and makes the loss one."""
     if not len(scores):
-        return scores.new_zeros(0, dtype=torch.int64)
+        return torch.zeros_like(kind, dtype=torch.bool)
     lowest = scores.min()
     lowest = lowest - delta - 0.01 * (lowest.abs() + delta)  # whatever the logits' precision makes of it
-    return ((kind == 0) & ~(flat < lowest.to(flat.dtype))).nonzero()[:, 0]
+    return (kind == 0) & ~(flat < lowest.to(flat.dtype))
+
+
+def _select(values: Tensor, mask: Tensor, step: int = 2**20) -> Tensor:
+    """``values[mask]``; a chunk at a time its index needs little memory."""
+    chunks = zip(values.split(step), mask.split(step), strict=True)
+    return torch.cat([values[:0], *(v.index_select(0, m.nonzero()[:, 0]) for v, m in chunks)])
+
+
+def at_least_float32(x: Tensor) -> torch.dtype:
+    """The precision of losses and gradients of `x`."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 class _WithGradient(torch.autograd.Function):

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from detlab.losses import error_driven as error_driven_module
+from detlab.losses import ramp as ramp_module
 from detlab.losses.error_driven import Loss, Ranked, error_driven
-from detlab.losses.ramp import ramp_among, ramp_among_better
+from detlab.losses.ramp import Pieces, ramp_among, ramp_among_better
 from detlab.losses.ranking import alrp_loss, ap_loss, ndcg_loss, rank_sort_loss
 from tests.losses.literal_ranking import (
     Found,
@@ -341,3 +343,27 @@ def test_a_loss_of_ones_own_is_a_few_lines() -> None:
 def test_refuses_what_does_not_fit(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("which", LOSSES)
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch, which: str) -> None:
+    whole = run(LOSSES[which][0], *CASES["random"])
+    monkeypatch.setitem(ramp_module._CHUNK, "cpu", 7)
+    monkeypatch.setattr(error_driven_module._select, "__defaults__", (11,))
+    for found, expected in zip(run(LOSSES[which][0], *CASES["random"]), whole, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pieces_are_those_of_a_binary_search(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    edges = (torch.randn(1 + 40 * seed, generator=generator).double() * 10.0 ** (seed - 4)).sort().values
+    if seed == 3:
+        edges[-1] = 1e9  # all others in one cell
+    if seed == 4:
+        edges = edges.round().sort().values  # many of one value
+    values = torch.cat([edges, torch.randn(3000, generator=generator).double() * 10.0 ** (seed - 4)])
+    special = torch.tensor([math.inf, -math.inf, math.nan, 1e300, -1e300, 0.0], dtype=torch.float64)
+    values = torch.cat([values, edges.nextafter(edges + 1), edges.nextafter(edges - 1), special])
+    assert torch.equal(Pieces(edges)(values), torch.bucketize(values, edges, out_int32=True))
+    assert torch.equal(Pieces(edges)(values[:0]), torch.zeros(0, dtype=torch.int32))
