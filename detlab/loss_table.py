@@ -56,7 +56,7 @@ def methods() -> dict[str, list[str]]:
 
 def parameters(loss: str) -> list[Parameter]:
     """The numbers of conf/loss/<loss>.yaml. Needs Hydra to be initialised with the lab's configs."""
-    container = OmegaConf.to_container(compose("train", [f"loss={loss}"]).loss, resolve=False)
+    container = OmegaConf.to_container(compose(f"loss/{loss}").loss, resolve=False)
     assert isinstance(container, dict)
     return loss_parameters({str(key): value for key, value in container.items()})
 

@@ -21,6 +21,7 @@ FIXED = {
     "detlab.losses.alrp.ALRPCriterion": {
         "tau": "the IoU from which on a detection counts as true, part of the metric LRP (section 2.2)",
         "initial": "scales the box gradient in the first epoch alone, never the value of the loss (section 4.2)",
+        "period": "how often the factor of the box gradient is updated, never the value of the loss (section 4.2)",
     }
 }
 _WEIGHT = "_weight"

@@ -1,0 +1,168 @@
+"""Papers' recipes: what scale=paper makes of them, that the other scales know nothing of them, and that every row of
+every table composes and can be built at each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from detlab.build import build_datamodule, rehearse
+from detlab.experiments import rows_in
+from detlab.launch import CONFIG_DIR, groups
+from detlab.study.definition import EXPERIMENTS, find_studies, read_study
+from detlab.validate import validate
+
+CUSTOM = ["data.format=voc", "data.root=voc", "data.split=train"]
+ROWS = rows_in([CONFIG_DIR])
+COCO = 117_266  # training pictures of COCO 2017 that hold objects
+STUDIES = [path for paper in sorted(EXPERIMENTS.glob("*/")) for path in find_studies(paper)]
+
+
+def recipe_of(row):
+    found = re.search(r"override /recipe: (\w+)", (EXPERIMENTS / f"{row}.yaml").read_text())
+    return found[1] if found else ""
+
+
+# Rows of one recipe differ at scale=paper in what they differ in at scale=mini.
+OF_EACH_RECIPE = sorted({recipe_of(row): row for row in ROWS}.values())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def configs() -> Iterator[None]:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        yield
+
+
+@cache
+def composed(*overrides):
+    return compose("train", list(overrides))
+
+
+def plain(*overrides):
+    return OmegaConf.to_container(composed(*overrides))
+
+
+def checked(*overrides):
+    cfg = composed(*overrides)
+    validate(cfg)
+    rehearse(cfg)
+    return cfg
+
+
+@pytest.mark.parametrize("recipe", groups()["recipe"])
+def test_a_recipe_is_of_scale_paper_alone(recipe):
+    assert plain("scale=mini", f"recipe={recipe}") == plain("scale=mini")
+
+
+def test_one_s_own_data_know_nothing_of_a_recipe():
+    assert plain("scale=small", *CUSTOM, "recipe=alrp500_x101") == plain("scale=small", *CUSTOM)
+
+
+def test_every_recipe_is_a_row_s():
+    assert {recipe_of(row) for row in ROWS} - {""} >= set(groups()["recipe"]) - {"coco_1x"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "batch", "rate", "epochs", "decays", "backbone"),
+    [
+        ("coco_12_epochs", 16, 0.01, 12, [8, 11], "resnet50"),
+        ("coco_12_epochs_r101", 16, 0.01, 12, [8, 11], "resnet101"),
+        ("iou_balanced", 16, 0.01, 12, [8, 11], "resnet50"),
+        ("alrp500", 32, 0.008, 100, [60, 80], "resnet50"),
+        ("alrp500_12", 32, 0.008, 12, [8, 11], "resnet50"),
+        ("alrp500_r101", 32, 0.008, 160, [90, 110, 140], "resnet101"),
+        ("alrp500_x101", 32, 0.008, 160, [90, 110, 140], "resnext101_32x8d"),
+        ("alrp800_r101", 16, 0.004, 100, [60, 80], "resnet101"),
+        ("alrp800_x101", 16, 0.004, 100, [60, 80], "resnext101_32x8d"),
+        ("ap_loss500", 32, 0.002, 100, [60, 80], "resnet50"),
+        ("ap_loss500_r101", 32, 0.002, 100, [60, 80], "resnet101"),
+        ("ap_loss800_r101", 16, 0.001, 100, [60, 80], "resnet101"),
+    ],
+)  # fmt: skip
+def test_schedules_are_the_papers_in_iterations(recipe, batch, rate, epochs, decays, backbone):
+    cfg = composed("scale=paper", f"recipe={recipe}")
+    schedule, epoch = instantiate(cfg.schedule), COCO / batch
+    assert cfg.loader.batch_size == batch
+    assert schedule.lr * batch / schedule.base_batch == pytest.approx(rate)
+    assert schedule.iterations / epoch == pytest.approx(epochs, rel=1e-3)
+    assert [milestone / epoch for milestone in schedule.milestones] == pytest.approx(decays, rel=1e-3)
+    assert (schedule.optimizer, schedule.momentum, schedule.weight_decay) == ("sgd", 0.9, 1e-4)
+    assert schedule.iterations % schedule.val_every == 0
+    assert cfg.backbone.name == backbone
+
+
+@pytest.mark.parametrize(
+    ("recipe", "training", "evaluation"),
+    [
+        ("coco_1x", (800, 1200), (800, 1200)),
+        ("iou_balanced", (600, 900), (600, 900)),
+        ("alrp500", (512, 512), (500, 750)),
+        ("alrp800_r101", (800, 800), (800, 1200)),
+    ],
+)
+def test_pictures_are_of_the_papers_size(recipe, training, evaluation):
+    data = build_datamodule(composed("scale=paper", f"recipe={recipe}"))
+    assert data.train_transform.resize(480, 720, None) == training
+    assert data.eval_transform.resize(480, 720, None) == evaluation
+
+
+@pytest.mark.parametrize(
+    ("recipe", "size"), [("iou_balanced", (333, 1000)), ("alrp500", (277, 830)), ("alrp800_r101", (443, 1328))]
+)
+def test_long_pictures_end_at_the_papers_longest_side(recipe, size):
+    data = build_datamodule(composed("scale=paper", f"recipe={recipe}"))
+    assert data.eval_transform.resize(300, 900, None) == size
+
+
+def test_what_is_asked_for_wins_over_the_recipe():
+    cfg = composed("scale=paper", "recipe=alrp500", "schedule=2x", "resize=shortest", "backbone=resnet34")
+    assert (cfg.schedule.iterations, cfg.resize.size, cfg.backbone.name) == (180000, 800, "resnet34")
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_at_mini_scale_differs_in_what_it_studies_alone(row):
+    cfg = checked(f"experiment={row}")
+    assert cfg.run_dir == f"runs/{row}/mini/seed=0"
+    for key in ("data", "augment", "resize", "backbone", "schedule", "loader", "trainer"):
+        assert cfg[key] == composed("scale=mini")[key]
+
+
+@pytest.mark.parametrize("row", OF_EACH_RECIPE)
+def test_rows_of_every_recipe_at_paper_scale(row):
+    cfg = checked(f"experiment={row}", "scale=paper")
+    assert cfg.run_dir == f"runs/{row}/paper/seed=0"
+    assert cfg.data.name == "coco2017"
+    assert cfg.backbone.weights == "imagenet"
+    if recipe := recipe_of(row):
+        for key in ("data", "augment", "resize", "backbone", "schedule", "loader"):
+            assert cfg[key] == composed("scale=paper", f"recipe={recipe}")[key]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_study_can_be_read(path):
+    assert read_study(path).name == f"{path.parent.name}/{path.stem}"
+
+
+@pytest.mark.parametrize(
+    ("row", "key", "value"),
+    [
+        ("iou_balanced/table4/eta_1_4", "loss.classification.eta", 1.4),
+        ("iou_balanced/table4/lambda_0_5", "loss.localization.lambda_", 0.5),
+        ("iou_balanced/table2/both", "loss.classification.eta", 1.5),
+        ("iou_balanced/table2/both", "loss.localization.lambda_", 1.5),
+        ("alrp/table2/alrp_iou", "loss.self_balance", False),
+        ("alrp/table2/alrp_iou", "loss.kind", "iou"),
+        ("alrp/table2/alrp_iou_sb", "loss.self_balance", True),
+        ("alrp/table2/alrp_giou_sb", "loss.kind", "giou"),
+        ("alrp/table2/alrp_giou_sb", "postprocess.score_threshold", 0.0),
+        ("alrp/atss/one_atss", "assigner._target_", "detlab.assigners.atss.ATSS"),
+    ],
+)
+def test_rows_are_what_they_are_called(row, key, value):
+    assert OmegaConf.select(composed(f"experiment={row}"), key) == value
