@@ -1,1 +1,1 @@
-"""How good detections are: `DetectionMetrics` (COCO and VOC average precision)."""
+"""How good detections are: `DetectionMetrics` (COCO's and VOC's average precision, optimal LRP, rank correlation)."""

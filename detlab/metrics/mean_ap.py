@@ -1,4 +1,4 @@
-"""Average precision over a data set as a torchmetrics metric."""
+"""What every evaluation measures over a data set, as a torchmetrics metric: AP, optimal LRP, rank correlation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from detlab.structures import Detections, Targets
 
 
 class DetectionMetrics(ColumnMetric):
-    """COCO's average precision and VOC's, over everything seen since the last `reset`.
+    """COCO's average precision and VOC's, optimal LRP and ρ, over everything seen since the last `reset`.
 
     `compute` returns, as plain floats: ``AP`` (mean over IoU 0.50:0.05:0.95), ``AP50 AP60 AP70 AP75 AP80
     AP90``, ``APs APm APl`` (areas below 32², between, above 96² square pixels), ``AR100``, ``mAP_voc`` (IoU
@@ -32,7 +32,7 @@ class DetectionMetrics(ColumnMetric):
     `MeanAveragePrecision(backend="faster_coco_eval")`. That class is not used because it keeps small tensors
     per image, each gathered by itself under DDP; runs the whole evaluation once more for values per class; and
     keeps the precision array from which AP60 … AP90 come behind an extended summary that also copies every
-    IoU. Here the states are ten columns and all values are means over slices of one precision array.
+    IoU. Here the states are ten columns and COCO's values are means over slices of one precision array.
 
     Detections of a class that an image's annotators did not look for (`Targets.annotated`) are left out:
     nobody knows whether they are right.

@@ -90,6 +90,11 @@ def test_the_metric_equals_the_functions(random_columns):
         assert values[f"{name}_per_class"].numpy() == pytest.approx(column, abs=1e-6)
         assert float(values[name]) == pytest.approx(expected.means()[name], abs=1e-6)
     metric.reset()
+    alone = [float(metric(preds[n : n + 1], target[n : n + 1])["oLRP"]) for n in range(25)]  # values of each image
+    assert len(set(alone)) > 5
+    again = metric.compute()
+    assert all(torch.equal(again[name], value) for name, value in values.items())
+    metric.reset()
     metric.update(preds[:1], target[:1])
     assert float(metric.compute()["oLRP"]) != float(values["oLRP"])
 

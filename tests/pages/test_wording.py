@@ -23,7 +23,8 @@ from detlab.study.table import Run, Summary, TableRow, Verdict
 
 def test_numbers() -> None:
     assert number(48.26, "AP") == "48.3"
-    assert number(0.4826, "rank_correlation") == "0.483"
+    assert number(0.4826, "rho") == "0.483"
+    assert number(71.04, "oLRP_Loc") == "71.0"
     assert number(None, "AP") == number(math.nan, "AP") == "–"
     assert mean_sd(Summary(48.26, 0.51, 3), "AP50") == "48.3 ± 0.5"
     assert mean_sd(Summary(48.26, math.nan, 1), "AP") == "48.3"
