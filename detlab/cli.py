@@ -11,6 +11,7 @@ VERBS = {
     "predict": "detect on an image or a folder: pictures and a COCO-format JSON",
     "check": "read a data set and name every problem in it",
     "cost": "what a run would cost: one step on synthetic pictures, GPU hours",
+    "balance": "estimate the weight of an IoU-balanced localisation loss",
     "bounds": "what AP would be if scores and overlaps ranked alike, from saved predictions",
     "report": "show a run, or compare the runs of a table with its paper",
     "draw": "draw the figures of a paper from its runs",

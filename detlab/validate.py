@@ -93,6 +93,12 @@ KEYS: dict[str, dict[str, Any]] = {
         "output": _Name | None,
     },
 }
+KEYS["balance"] = KEYS["train"] | {
+    "lambdas": Annotated[
+        list[Annotated[float, pydantic.Field(ge=0)]], pydantic.Field(min_length=1), pydantic.BeforeValidator(_plain)
+    ],
+    "batches": _Positive,
+}
 KEYS["cost"] = KEYS["train"] | {
     "images": _Positive | None,
     "picture": tuple[_Side, _Side] | None,
