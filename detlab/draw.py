@@ -21,8 +21,9 @@ PAPERS = ("alrp", "iou_balanced")  # modules of detlab.drawings
 def draw(cfg: Any) -> int:
     """Draw what `cfg` (conf/draw.yaml composed) asks for; the exit status is 1 where a figure lacks its runs.
 
-    Each figure becomes ``<figure>-<setting>.png`` and ``.csv`` (without the setting where it needs no runs). One that
-    cannot be drawn is named in a sentence, with the command that trains its runs, and leaves the others alone.
+    Each figure becomes ``<figure>-<setting>.png`` and ``.csv`` (without the setting where it needs no runs; with the
+    paper before it in a folder of the user's). One that cannot be drawn is named in a sentence, with the command that
+    trains its runs, and leaves the others alone.
     Raises UserError for a paper without figures, for a figure that it does not have, and for two places to write to.
     """
     from detlab.drawings.drawing import Figures, Runs
@@ -49,17 +50,17 @@ def draw(cfg: Any) -> int:
             log.warning("%s cannot be drawn: %s", name, error)
             failures += 1
             continue
-        path = _folder(cfg) / (f"{name}-{cfg.setting}" if drawing.from_runs else name)
+        path = _place(cfg, f"{name}-{cfg.setting}" if drawing.from_runs else name)
         write_atomic(path.with_name(f"{path.name}.csv"), panels_csv(drawing.panels))
         write_atomic(path.with_name(f"{path.name}.png"), png_bytes(draw_panels(drawing.panels)))
         log.info("%s.png and .csv: %s", path, drawing.caption)
     return int(failures > 0)
 
 
-def _folder(cfg: Any) -> Path:
+def _place(cfg: Any, name: str) -> Path:
     if cfg.record:
-        return (CONFIG_DIR / "experiment").resolve() / cfg.source / "results"
-    return Path(cfg.output) if cfg.output else Path(cfg.runs) / cfg.source
+        return (CONFIG_DIR / "experiment").resolve() / cfg.source / "results" / name
+    return Path(cfg.output) / f"{cfg.source}-{name}" if cfg.output else Path(cfg.runs) / cfg.source / name
 
 
 def main() -> None:

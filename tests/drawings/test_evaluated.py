@@ -43,3 +43,10 @@ def test_predictions_on_other_pictures(make_run, predictions):
 def test_predictions_that_are_gone(make_run, squares):  # noqa: ARG001
     with pytest.raises(UserError, match=r"predictions\.json"):
         evaluated(read_run(make_run("p/t/a")))
+
+
+def test_data_that_have_changed_since(make_run, squares, predictions):  # noqa: ARG001
+    folder = make_run("p/t/a", predictions=predictions)
+    (folder / "metrics.json").write_text('{"status": "finished", "dataset": {"test": "0123abcd"}}')
+    with pytest.raises(UserError, match=r"seed=0 was tested on other annotations"):
+        evaluated(read_run(folder))
