@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 Style = Literal["line", "dashed", "dots"]
 
 PANEL_WIDTH, HEIGHT = 4.6, 3.7  # inches
+FEW = 25  # dots that are drawn large
 COLUMNS = ("panel", "series", "x", "y", "low", "high")
 _STYLES: dict[Style, dict[str, Any]] = {
     "line": {},
     "dashed": {"linestyle": (0, (4, 2))},
-    "dots": {"linestyle": "none", "marker": "o", "markersize": 4, "alpha": 0.7, "markeredgewidth": 0},
+    "dots": {"linestyle": "none", "marker": "o", "alpha": 0.75, "markeredgewidth": 0},
 }
 
 
@@ -48,7 +49,7 @@ class Series:
 @dataclass(frozen=True, eq=False)
 class Panel:
     """Series over common axes. log: a logarithmic axis of values; limits: its ends, None for those of the values;
-    level: a faint line at this value."""
+    level: a faint line at this value; ticks: places on the axis of x by the words that stand there."""
 
     title: str
     x: str
@@ -57,6 +58,7 @@ class Panel:
     log: bool = False
     limits: tuple[float, float] | None = None
     level: float | None = None
+    ticks: Mapping[str, float] | None = None
 
 
 def over_seeds(name: str, x: ArrayLike, values: ArrayLike, **look: Any) -> Series:
@@ -80,6 +82,8 @@ def draw_panels(panels: Sequence[Panel]) -> Figure:
                 log_values(axes)
             if panel.limits:
                 axes.set_ylim(*panel.limits)
+            if panel.ticks:
+                axes.set_xticks(list(panel.ticks.values()), list(panel.ticks))
             axes.set(xlabel=panel.x, ylabel=panel.y, title=panel.title)
         lines = -(-len(handles) // (3 * len(panels)))
         columns = -(-len(handles) // max(lines, 1))
@@ -92,7 +96,8 @@ def _draw(axes: Any, series: Series) -> Any:
     if series.low is not None and series.high is not None:
         axes.fill_between(series.x, series.low, series.high, color=shade, alpha=0.2, linewidth=0)
     alone = len(series.x) == 1
-    look = _STYLES[series.style] | ({"marker": "o", "markersize": 4} if series.marked or alone else {})
+    look = _STYLES[series.style] | ({"marker": "o"} if series.marked or alone else {})
+    look["markersize"] = 6.5 if series.style == "dots" and len(series.x) <= FEW else 4
     return axes.plot(series.x, series.y, color=shade, **look)[0]
 
 

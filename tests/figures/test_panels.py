@@ -43,6 +43,15 @@ def test_axes_as_told() -> None:
     assert axes[1].get_ylim() == (0, 9)
 
 
+def test_few_dots_are_large_and_places_may_have_names() -> None:
+    many = Series("many", np.arange(200.0), np.arange(200.0), style="dots")
+    axes = draw_panels([Panel("", "x", "y", [line(style="dots"), many], ticks={"R1": 0.0, "R2": 2.0})]).axes[0]
+    few, crowd = axes.lines
+    assert few.get_markersize() > crowd.get_markersize()
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["R1", "R2"]
+    assert axes.get_xticks().tolist() == [0, 2]
+
+
 def test_nothing_to_draw() -> None:
     figure = draw_panels([Panel("", "x", "y", [])])
     assert not figure.axes[0].lines
