@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detlab.drawings.drawing import Drawing, Figures, Runs, seeds
 from detlab.drawings.wrong_target import Target, descend
@@ -81,10 +82,11 @@ def figure_a7(runs: Runs) -> Drawing:  # noqa: ARG001
 
 
 def _mean(name: str, curves: list[Curve], colour: int | None) -> Series:
-    return Series(name, *band(curves), colour=colour)
+    steps, mean, low, high = band(curves)
+    return Series(name, steps, mean, low, high, colour=colour)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """A running mean of what was logged; nan stays where nothing was."""
     result, logged = values.copy(), np.isfinite(values)
     result[logged] = running_mean(values[logged]) if logged.sum() > 60 else values[logged]

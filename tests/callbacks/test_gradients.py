@@ -11,6 +11,7 @@ from torch import nn
 
 from detlab.callbacks.gradients import ClassificationGradients, gradient_sums
 from detlab.errors import UserError
+from detlab.losses.alrp import ALRPCriterion
 from detlab.losses.classification import CrossEntropy, Focal
 from detlab.losses.criterion import Criterion
 from detlab.losses.iou import IoULoss
@@ -145,6 +146,14 @@ def test_the_ratio_is_that_of_all_processes_together(monkeypatch):
     on, off = literal(batch)
     assert values["train/gradient_positives"] == pytest.approx((on + 1) / 2)
     assert values["train/gradient_ratio"] == pytest.approx((off + 3) / (on + 1))
+
+
+def test_alrp_loss_is_balanced():
+    """Theorem 2 of Oksuz et al. 2020."""
+    module = SimpleNamespace(criterion=ALRPCriterion("iou"))
+    ((_, values),) = train(ClassificationGradients(every=1), module, [matched()]).rows
+    assert values["train/gradient_positives"] > 0.1
+    assert values["train/gradient_ratio"] == pytest.approx(1, rel=1e-5)
 
 
 def test_overflow_is_left_out():
