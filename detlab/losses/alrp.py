@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from detlab.losses.iou import iou_loss
 from detlab.losses.ranking import alrp_loss
-from detlab.losses.ranking_classification import ranking_targets
+from detlab.losses.ranking_classification import ranking_targets, share_of_process
 from detlab.losses.self_balance import SelfBalance
 from detlab.structures import Matched
 
@@ -23,7 +23,8 @@ class ALRPCriterion(nn.Module):
     multiplied by the last epoch's ratio, `initial` before (§4.2); period: iterations between its updates in place of
     an epoch. target: see `detlab.losses.ranking.alrp_loss`.
 
-    All elements of the batch of this process are ranked together. A class weight of 0 takes an element out; other
+    All elements of the batch of this process are ranked together; of several processes the losses are averaged by
+    their positives. A class weight of 0 takes an element out; other
     weights do not count, as a rank knows none. The head must have no quality branch.
     Raises ValueError for an unknown kind, a delta not above 0, tau outside [0, 1), a bad initial or period.
     """
@@ -60,7 +61,8 @@ class ALRPCriterion(nn.Module):
         targets, kept = ranking_targets(matched)
         loss = iou_loss(matched.boxes, matched.target_boxes, self.kind)
         errors = (loss if self.kind == "iou" else loss / 2) / (1 - self.tau)
-        classification, localization = alrp_loss(matched.logits, targets, errors[kept], self.delta, self.target)
+        parts = alrp_loss(matched.logits, targets, errors[kept], self.delta, self.target)
+        classification, localization = (part * share_of_process(matched) for part in parts)
         if self.balance is not None and self.training and torch.is_grad_enabled():
             weight = self.balance(classification + localization, localization)
             localization = localization + (weight - 1) * (localization - localization.detach())

@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from detlab.boxes import aligned_iou
 from detlab.losses.criterion import LocalizationLoss
+from detlab.losses.normalizer import reduce_mean
 from detlab.structures import Matched
 
 # w_loc of Table 4, by λ: the sum of the localisation loss at the first step stays as it was.
 W_LOC = {0.0: 1.0, 0.5: 1.575, 1.0: 2.226, 1.5: 3.049, 1.8: 3.649}
+
+_LEVELS = 16  # of a pyramid, at most
 
 # Below it a sum of weighted losses counts as empty.
 _TINY = 1e-12
@@ -126,15 +129,13 @@ def predicted_iou(matched: Matched) -> Tensor:
 def balanced_weights(losses: Tensor, weights: Tensor, groups: Tensor | None = None) -> Tensor:
     """`weights [P]` scaled so that Σ weights · losses = Σ losses (Eqs. 2, 5), for each of the `groups [P]` by itself.
 
-    losses: ``[P]`` ≥ 0. Where the weighted sum is zero (no box overlaps its object) the weights are 1, which keeps
-    the sum, too.
+    The sums are those of all processes. losses: ``[P]`` ≥ 0; groups: int64 below 16. Where the weighted sum is zero
+    (no box overlaps its object) the weights are 1, which keeps the sum, too.
     """
     weights = weights.to(losses.dtype)
-    if groups is None:
-        before, after = losses.sum(), (weights * losses).sum()
-    else:
-        sums = losses.new_zeros(2, int(groups.max()) + 1 if len(groups) else 1)
-        sums[0].index_add_(0, groups, losses)
-        sums[1].index_add_(0, groups, weights * losses)
-        before, after = sums[:, groups]
+    groups = torch.zeros(len(losses), dtype=torch.int64, device=losses.device) if groups is None else groups
+    sums = losses.new_zeros(2, _LEVELS)
+    sums[0].index_add_(0, groups, losses)
+    sums[1].index_add_(0, groups, weights * losses)
+    before, after = reduce_mean(sums)[:, groups]
     return torch.where(after > _TINY, weights * before / after.clamp(min=_TINY), 1.0)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from detlab.losses.iou import iou_loss
 from detlab.losses.iou_balanced import predicted_iou
 from detlab.losses.ranking import rank_sort_loss
-from detlab.losses.ranking_classification import ranking_targets
+from detlab.losses.ranking_classification import ranking_targets, share_of_process
 from detlab.structures import Matched
 
 _TINY = 1e-6
@@ -48,7 +48,8 @@ class RankSortCriterion(nn.Module):
         boxes = (iou_loss(matched.boxes, matched.target_boxes, self.kind) * weights).sum()
         boxes = boxes / weights.sum().clamp(min=_TINY)
         balance = (classification / boxes.clamp(min=_TINY)).detach()
-        return {"classification": classification, "localization": balance * boxes}
+        share = share_of_process(matched)
+        return {"classification": share * classification, "localization": share * balance * boxes}
 
     def extra_repr(self) -> str:
         return f"kind={self.kind}, delta={self.delta}"

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from detlab.losses.normalizer import normalizer
 from detlab.losses.ranking import ap_loss, ndcg_loss
 from detlab.structures import Matched
 
@@ -61,6 +62,13 @@ class NDCGLoss(RankingClassification):
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         return ndcg_loss(logits, targets, self.delta, self.printed_maximum)
+
+
+def share_of_process(matched: Matched) -> Tensor:
+    """What a mean over the positives of this process counts in the mean over processes: its positives (their box
+    weights) over their mean number; 1 where there is one process, 0 without positives."""
+    count = matched.box_weights.sum()
+    return count / normalizer(count, at_least=1e-6)
 
 
 @torch.no_grad()

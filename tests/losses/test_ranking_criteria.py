@@ -172,7 +172,7 @@ def test_rank_and_sort(make_matched, kind: Any) -> None:
     boxes = boxes.sum() / sum(scores)
     (slope,) = torch.autograd.grad(found["localization"], matched.deltas, retain_graph=True)
     (wanted,) = torch.autograd.grad(boxes, matched.deltas)
-    torch.testing.assert_close(slope, wanted * float(expected / boxes), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(slope, wanted * (expected / boxes).item(), rtol=1e-5, atol=1e-7)
     assert torch.autograd.grad(found["localization"], matched.logits, allow_unused=True) == (None,)
 
 
