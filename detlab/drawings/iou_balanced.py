@@ -33,7 +33,7 @@ LAMBDA = 1.5  # whose single boxes Fig. 1 shows
 
 def figure1(runs: Runs) -> Drawing:  # noqa: ARG001
     """Gradient norm over an offset: the bounds for the paper's five λ, and real boxes through the loss beside one."""
-    d = np.linspace(0, 1, 201)
+    d = np.linspace(0, 1, 101)
     panels = []
     for title, axis, size in (("centre, Eq. 11", "|d| of cx or cy", False), ("size, Eq. 12", "|d| of w or h", True)):
         lines = [
@@ -44,7 +44,7 @@ def figure1(runs: Runs) -> Drawing:  # noqa: ARG001
     caption = (
         f"Lines: upper bound for w_t = w_s and δ = {DELTA}. Dots: autograd through the loss for λ = {LAMBDA:g}, of "
         "boxes that are off in this coordinate alone, and of random ones, off in all four; Eq. 7 bounds boxes of the "
-        "object's width, so that a few wider ones lie above the line at the left."
+        "object's width: wider ones may lie above the line at the left."
     )
     return Drawing(panels, caption, from_runs=False)
 
