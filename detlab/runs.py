@@ -23,7 +23,10 @@ except ImportError:  # Windows
 
 # Keys that say where or how conveniently a run is made, not what is computed.
 NOT_IDENTITY = ("run_dir", "name", "setting", "overwrite", "logger", "report", "save_every")
-NOT_IDENTITY_NESTED = {"loader": ("num_workers", "cache_images"), "callbacks": ("progress", "learning_rate")}
+NOT_IDENTITY_NESTED = {
+    "loader": ("num_workers", "cache_images"),
+    "callbacks": ("progress", "learning_rate", "gradients"),
+}
 
 State = Literal["new", "unfinished", "finished"]
 

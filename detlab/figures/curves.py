@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from detlab.figures.axes import log_values
 from detlab.figures.style import FAINT, INK, colour, house_style, new_figure
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _over_steps(history: Mapping[str, ArrayLike], names: list[str], title: str, 
         if known:
             everything = np.concatenate([y for _, y in known.values()])
             if smooth and everything.min() > 0 and everything.max() > 30 * everything.min():
-                axes.set_yscale("log")
+                log_values(axes)
             else:
                 axes.set_ylim(bottom=min(0.0, float(everything.min())))
             figure.legend(loc="outside right upper", fontsize=9)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from detlab.figures.axes import log_values
 from detlab.figures.curves import running_mean
 from detlab.figures.style import FAINT, INK, colour, house_style, new_figure
 
@@ -69,7 +70,7 @@ def seed_bands(rows: Mapping[int, Sequence[Curve]], title: str, unit: str, *, sm
             axes.plot(steps, mean, color=shade, linewidth=1.6, marker="o" if len(steps) == 1 else None)
             least, most = min(least, float(low.min())), max(most, float(high.max()))
         if smooth and least > 0 and most > 30 * least:
-            axes.set_yscale("log")
+            log_values(axes)
         elif np.isfinite(least):
             axes.set_ylim(bottom=min(0.0, least))
         axes.set(xlabel="iteration", ylabel=unit, title=title)
