@@ -4,8 +4,8 @@
 
 The loop is Algorithm A.1 of the aLRP paper (float32, negatives out of reach left out beforehand), value and gradient.
 Logits are normal, those of the positives one and a half higher, so that most negatives are in reach of some
-positive: the early hours of a training, where ranking losses are slowest. Seconds are medians of rounds that take turns;
-a ratio is the median of the rounds' ratios.
+positive: the early hours of a training, where ranking losses are slowest. Seconds are medians of rounds that take
+turns; a ratio is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
     print("Growth, 2,000 positives")
     of = {n: inputs(2_000, n, args.device) for n in counts}
     for name, loss in LOSSES.items():
-        steps = [lambda n=n, f=loss: backward(lambda x: f(x, *of[n][1:]), of[n][0]) for n in counts]  # noqa: B023
+        steps = [lambda n=n, f=loss: backward(lambda x: f(x, *of[n][1:]), of[n][0]) for n in counts]
         few, many = alternate(steps, args.rounds)
         print(
             f"  {name:<12} {shown(few)} at {counts[0]:,}, {shown(many)} at {counts[1]:,}: {ratio(many, few):.1f}-fold"
@@ -67,8 +67,8 @@ def main() -> None:
         ]
         ranking, focal, reading = alternate(steps, args.rounds)
         print(
-            f"Beside others at {n:,}: aLRP {shown(ranking)}, focal {shown(focal)} ({ratio(ranking, focal):.1f} times as "
-            f"long), a sum of the logits {shown(reading)}"
+            f"Beside others at {n:,}: aLRP {shown(ranking)}, focal {shown(focal)} (aLRP {ratio(ranking, focal):.1f} "
+            f"times as long), a sum of the logits {shown(reading)}"
         )
 
 
