@@ -80,9 +80,18 @@ def test_a_finished_run_is_skipped_and_a_changed_one_refused(detlab, tiny):
     assert Path("run/metrics.json").stat().st_mtime_ns == written
 
 
-@pytest.mark.parametrize(("extra", "stop"), [([], 4), (["callbacks=ema"], 4), (["callbacks=ema"], 3)])
+@pytest.mark.parametrize(
+    ("extra", "stop"),
+    [
+        ([], 4),
+        (["callbacks=ema"], 4),
+        (["callbacks=ema"], 3),
+        (["method=alrp"], 4),
+        (["method=alrp", "loss.period=2", "callbacks=ema"], 3),
+    ],
+)
 def test_a_stopped_run_goes_on_bit_for_bit(detlab, tiny, monkeypatch, extra, stop):
-    """Stopped after 4 of 6 iterations, or after 3, where a validation has just been."""
+    """Stopped after 4 of 6 iterations, or after 3, where a validation has just been; aLRP has a state of its own."""
     tiny = [*tiny, "logger=csv", "logger.pictures=0", "report=false", "save_every=1", "augment=scratch",
             "schedule.iterations=6", "schedule.val_every=3", *extra]  # fmt: skip
     assert detlab("train", *tiny, "run_dir=whole").status == 0
