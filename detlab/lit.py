@@ -65,11 +65,12 @@ class LitDetector(LightningModule):
         losses = self.criterion(matched)
         total = torch.stack(list(losses.values())).sum()
         refuse_non_finite(total, losses, batch)
-        self._say(batch.skipped, loss=total, **{f"loss_{name}": loss for name, loss in losses.items()})
+        watched = getattr(self.criterion, "watched", {})
+        self._say(batch.skipped, loss=total, **{f"loss_{name}": loss for name, loss in losses.items()}, **watched)
         return total
 
     def _say(self, skipped: int, **losses: Tensor) -> None:
-        """Log a training step: the losses and the number of skipped pictures of all processes together."""
+        """Log a training step: losses, what the criterion watches, skipped pictures, of all processes together."""
         local = torch.stack([torch.full((), float(skipped), device=self.device), *losses.values()])
         mean = reduce_mean(local)
         self.log("train/skipped_images", mean[0] * process_count(), batch_size=1, reduce_fx="sum", on_epoch=False)
@@ -77,11 +78,12 @@ class LitDetector(LightningModule):
         if process_count() > 1 and not bool(torch.isfinite(mean).all()):
             raise ElsewhereError("The loss is not finite in another process.")
 
-    def on_train_epoch_end(self) -> None:
-        """A criterion may go by epochs (self-balancing of aLRP): its `end_epoch` is called."""
-        end_epoch = getattr(self.criterion, "end_epoch", None)
-        if end_epoch is not None:
-            end_epoch()
+    def on_train_start(self) -> None:
+        """A criterion may go by epochs (self-balancing of aLRP): its `begin` is told how many batches one has. To
+        Lightning the whole training is one epoch."""
+        begin, data = getattr(self.criterion, "begin", None), getattr(self.trainer, "datamodule", None)
+        if begin is not None and data is not None:
+            begin(data.batches_per_epoch)
 
     def detect(self, batch: Batch) -> list[Detections]:
         """Final boxes of each image of the batch, in pixels of the original files."""

@@ -86,8 +86,10 @@ def test_a_finished_run_is_skipped_and_a_changed_one_refused(detlab, tiny):
         ([], 4),
         (["callbacks=ema"], 4),
         (["callbacks=ema"], 3),
-        (["method=alrp"], 4),
-        (["method=alrp", "loss.period=2", "callbacks=ema"], 3),
+        (["method=alrp"], 1),  # an epoch is two batches
+        (["method=alrp"], 2),
+        (["method=alrp", "callbacks=ema"], 3),
+        (["method=alrp", "loss.period=2"], 4),
     ],
 )
 def test_a_stopped_run_goes_on_bit_for_bit(detlab, tiny, monkeypatch, extra, stop):
@@ -117,8 +119,25 @@ def test_a_stopped_run_goes_on_bit_for_bit(detlab, tiny, monkeypatch, extra, sto
         assert torch.equal(value, parts["state_dict"][key]), key
     assert Path("whole/predictions.json").read_text() == Path("parts/predictions.json").read_text()
     histories = [read_rows(f"{name}/metrics.csv") for name in ("whole", "parts")]
-    for name in ("train/loss", "val/AP"):
+    for name in ("train/loss", "val/AP", *(["train/box_factor"] if "method=alrp" in extra else [])):
         assert [row[name] for row in histories[0]] == [row[name] for row in histories[1]]
+
+
+def test_self_balancing_goes_by_epochs(detlab, tiny):
+    """The factor of the boxes is 50 for an epoch, then the ratio of the last epoch's means."""
+    assert detlab("train", *tiny, "run_dir=run", "logger=csv", "method=alrp", "report=false",
+                  "schedule.iterations=7", "schedule.val_every=7").status == 0  # fmt: skip
+    rows = [row for row in read_rows("run/metrics.csv") if row["train/loss"]]
+    factors, total, boxes = (
+        [float(row[f"train/{n}"]) for row in rows] for n in ("box_factor", "loss", "loss_localization")
+    )
+    assert len(rows) == 7
+    assert factors[:2] == [50, 50]
+    for epoch in (1, 2, 3):
+        last = slice(2 * epoch - 2, 2 * epoch)
+        for factor in factors[2 * epoch : 2 * epoch + 2]:
+            assert factor == pytest.approx(sum(total[last]) / sum(boxes[last]), rel=1e-5)
+    assert len({round(factor, 3) for factor in factors}) == 4
 
 
 def test_a_loss_that_is_not_finite_names_the_images_and_keeps_what_was_saved(detlab, tiny):

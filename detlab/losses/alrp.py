@@ -20,8 +20,10 @@ class ALRPCriterion(nn.Module):
     kind: the error of a box, "iou": (1 − IoU) / (1 − τ), "giou": (1 − GIoU) / 2 / (1 − τ), which at τ = 0.5 is
     1 − GIoU, in 0..2, so that the loss may exceed 1 (as in the original code, unclipped). delta: half the width of the
     ramp, the paper's only hyper-parameter. self_balance: the gradient of the localisation term, not its value, is
-    multiplied by the last epoch's ratio, `initial` before (§4.2); period: iterations between its updates in place of
-    an epoch. target: see `detlab.losses.ranking.alrp_loss`.
+    multiplied by the last epoch's ratio, `initial` before (§4.2); period: batches between its updates in place of an
+    epoch. target: see `detlab.losses.ranking.alrp_loss`.
+
+    `watched` holds what training logs beside the losses: ``box_factor``, the factor of the last batch.
 
     All elements of the batch of this process are ranked together; of several processes the losses are averaged by
     their positives. A class weight of 0 takes an element out; other
@@ -53,6 +55,7 @@ class ALRPCriterion(nn.Module):
         self.tau = tau
         self.target: Literal["localization", "zero"] = target
         self.balance = SelfBalance(initial, period) if self_balance else None
+        self.watched: dict[str, Tensor] = {}
 
     def forward(self, matched: Matched) -> dict[str, Tensor]:
         """Scalars by name, normalised; their values are L_cls and L_loc, unweighted (Eq. 11)."""
@@ -61,17 +64,19 @@ class ALRPCriterion(nn.Module):
         targets, kept = ranking_targets(matched)
         loss = iou_loss(matched.boxes, matched.target_boxes, self.kind)
         errors = (loss if self.kind == "iou" else loss / 2) / (1 - self.tau)
+        share = share_of_process(matched)
         parts = alrp_loss(matched.logits, targets, errors[kept], self.delta, self.target)
-        classification, localization = (part * share_of_process(matched) for part in parts)
+        classification, localization = (share * part for part in parts)
         if self.balance is not None and self.training and torch.is_grad_enabled():
-            weight = self.balance(classification + localization, localization)
-            localization = localization + (weight - 1) * (localization - localization.detach())
+            factor = self.balance(classification + localization, localization)
+            localization = localization + (factor - 1) * (localization - localization.detach())
+            self.watched["box_factor"] = factor
         return {"classification": classification, "localization": localization}
 
-    def end_epoch(self) -> None:
-        """Called by the training loop after each epoch."""
+    def begin(self, batches_per_epoch: int) -> None:
+        """Called by the training loop before its first batch."""
         if self.balance is not None:
-            self.balance.end_epoch()
+            self.balance.begin(batches_per_epoch)
 
     def extra_repr(self) -> str:
         return f"kind={self.kind}, delta={self.delta}, tau={self.tau}, target={self.target}"

@@ -102,37 +102,36 @@ def test_self_balancing_scales_the_gradient_of_the_boxes_and_nothing_else(make_m
 
 def test_the_factor_is_the_ratio_of_the_last_epochs_means() -> None:
     balance = SelfBalance(initial=50.0)
+    balance.begin(3)
     seen = [(0.9, 0.1), (0.8, 0.3), (0.4, 0.1)]
     for total, localization in seen:
         assert float(balance(torch.tensor(total), torch.tensor(localization))) == 50
-    balance.end_epoch()
     expected = sum(t for t, _ in seen) / sum(loc for _, loc in seen)
-    assert float(balance(torch.tensor(0.5), torch.tensor(0.25))) == pytest.approx(expected)
-    balance.end_epoch()
+    for _ in range(3):
+        assert float(balance(torch.tensor(0.5), torch.tensor(0.25))) == pytest.approx(expected)
     assert float(balance.weight) == pytest.approx(2.0)
-    balance.end_epoch()  # an epoch without iterations
+    for _ in range(3):  # an epoch without positives
+        assert float(balance(torch.tensor(0.0), torch.tensor(0.0))) == pytest.approx(2.0)
     assert float(balance.weight) == pytest.approx(2.0)
 
 
-def test_a_period_in_iterations_takes_the_place_of_the_epoch() -> None:
+def test_a_period_takes_the_place_of_the_epoch() -> None:
     balance = SelfBalance(initial=5.0, period=2)
-    balance(torch.tensor(0.9), torch.tensor(0.1))
-    balance.end_epoch()
-    assert float(balance.weight) == 5
+    balance.begin(1000)
+    assert float(balance(torch.tensor(0.9), torch.tensor(0.1))) == 5
     assert float(balance(torch.tensor(0.6), torch.tensor(0.2))) == 5
-    assert float(balance.weight) == pytest.approx(5.0)
     assert float(balance(torch.tensor(0.3), torch.tensor(0.3))) == pytest.approx(1.5 / 0.3)
 
 
 def test_the_state_survives_a_checkpoint_in_the_middle_of_an_epoch(make_matched) -> None:
-    matched = make_matched(5)
     criterion = ALRPCriterion()
-    criterion(matched)
+    criterion.begin(2)
+    criterion(make_matched(5))
     again = ALRPCriterion()
     again.load_state_dict(criterion.state_dict())
+    again.begin(2)
     for one in (criterion, again):
         one(make_matched(3))
-        one.end_epoch()
     assert criterion.balance is not None
     assert again.balance is not None
     assert float(again.balance.weight) == float(criterion.balance.weight) != 50
@@ -141,9 +140,8 @@ def test_the_state_survives_a_checkpoint_in_the_middle_of_an_epoch(make_matched)
 def test_the_factor_is_equal_on_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     other = torch.tensor([0.5, 0.3, 1.0])
     monkeypatch.setattr(self_balance_module, "reduce_mean", lambda value: (value + other) / 2)
-    balance = SelfBalance()
+    balance = SelfBalance(period=1)
     balance(torch.tensor(0.9), torch.tensor(0.1))
-    balance.end_epoch()
     assert float(balance.weight) == pytest.approx(1.4 / 0.4)
 
 
