@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from detlab.losses.error_driven import check_delta
 from detlab.losses.iou import iou_loss
 from detlab.losses.ranking import alrp_loss
 from detlab.losses.ranking_classification import ranking_targets, share_of_process
@@ -44,8 +45,7 @@ class ALRPCriterion(nn.Module):
         super().__init__()
         if kind not in ("iou", "giou"):
             raise ValueError(f"Expected kind iou or giou, got {kind!r}.")
-        if not delta > 0:
-            raise ValueError(f"Expected delta above 0, got {delta}.")
+        check_delta(delta)
         if not 0 <= tau < 1:
             raise ValueError(f"Expected tau in [0, 1), got {tau}.")
         if target not in ("localization", "zero"):

@@ -11,6 +11,7 @@ Adding one is writing such a function and handing it to `error_driven`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -20,6 +21,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from detlab.losses.ramp import RampSums, ramp_among, ramp_among_better
+
+# Elements whose index is made at once; on a GPU each makes the host wait.
+_CHUNK = {"cpu": 2**20}
+_CHUNK_ELSEWHERE = 2**26
 
 # N_FP below which no negative stands above a positive (Algorithm A.1, line 28).
 EPSILON = 1e-5
@@ -64,7 +69,7 @@ class Ranked:
 
     def onto_negatives(self, shares: Tensor) -> Tensor:
         """Σ_i shares_i · H(x_ij) for every negative j, float32 unless they are float64."""
-        return self._sums.onto_others(shares, at_least_float32(self.negatives))
+        return self._sums.onto_others(shares, loss_dtype(self.negatives))
 
     def check(self) -> Tensor:
         """0, or not a number if a negative that matters is none or infinite."""
@@ -128,14 +133,13 @@ def error_driven(logits: Tensor, targets: Tensor, loss: Callable[[Ranked], Loss]
 
     ``logits [...]``, ``targets [...]`` of the same shape: 1 positive, 0 negative, −1 ignored. All elements are ranked
     together. `loss` gets float64 tensors without gradient. Without positives the value is zero with a zero gradient.
-    Raises ValueError for other shapes and for a delta that is not above zero.
+    Raises ValueError for other shapes and for a delta that is not a number above zero.
     """
     if targets.shape != logits.shape:
         raise ValueError(f"Expected targets of the logits' shape {tuple(logits.shape)}, got {tuple(targets.shape)}.")
-    if not delta > 0:
-        raise ValueError(f"Expected delta above 0, got {delta}.")
+    check_delta(delta)
     with torch.no_grad():
-        dtype, flat, kind = at_least_float32(logits), logits.reshape(-1), targets.reshape(-1)
+        dtype, flat, kind = loss_dtype(logits), logits.reshape(-1), targets.reshape(-1)
         positive = (kind == 1).nonzero()[:, 0]
         scores = flat.index_select(0, positive).double()
         negative = _relevant(flat, kind, scores, delta)
@@ -164,13 +168,20 @@ def _relevant(flat: Tensor, kind: Tensor, scores: Tensor, delta: float) -> Tenso
     return (kind == 0) & ~(flat < lowest.to(flat.dtype))
 
 
-def _select(values: Tensor, mask: Tensor, step: int = 2**20) -> Tensor:
+def _select(values: Tensor, mask: Tensor) -> Tensor:
     """``values[mask]``; a chunk at a time its index needs little memory."""
+    step = _CHUNK.get(values.device.type, _CHUNK_ELSEWHERE)
     chunks = zip(values.split(step), mask.split(step), strict=True)
     return torch.cat([values[:0], *(v.index_select(0, m.nonzero()[:, 0]) for v, m in chunks)])
 
 
-def at_least_float32(x: Tensor) -> torch.dtype:
+def check_delta(delta: float) -> None:
+    """Raise ValueError unless the half-width of a ramp is a number above zero."""
+    if not 0 < delta < math.inf:
+        raise ValueError(f"Expected delta above 0, got {delta}.")
+
+
+def loss_dtype(x: Tensor) -> torch.dtype:
     """The precision of losses and gradients of `x`."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 

@@ -73,8 +73,8 @@ class IoUBalancedLocalization(nn.Module):
     """`base` with each positive's loss weighted by w_loc · IoU^λ (Eqs. 3–4), or normalised (Eq. 5).
 
     weight: w_loc; None takes the paper's for its five λ (`W_LOC`), the others need a number (``detlab balance``
-    estimates one). normalize: Eq. 5, the weights keep the sum of `base` over the positives at every step, and w_loc is
-    1. per_level: as in `IoUBalancedClassification`, of Eq. 5 only.
+    estimates one). normalize: Eq. 5, the weights keep the sum of `base` over the positives, each with its box
+    weight, at every step, and w_loc is 1. per_level: as in `IoUBalancedClassification`, of Eq. 5 only.
     Raises ValueError for a negative lambda_ or weight, for a λ without w_loc, for a weight beside `normalize` and for
     per_level without it.
     """

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from detlab.losses.error_driven import check_delta
 from detlab.losses.iou import iou_loss
 from detlab.losses.iou_balanced import predicted_iou
 from detlab.losses.ranking import rank_sort_loss
@@ -31,8 +32,7 @@ class RankSortCriterion(nn.Module):
         super().__init__()
         if kind not in ("iou", "giou"):
             raise ValueError(f"Expected kind iou or giou, got {kind!r}.")
-        if not delta > 0:
-            raise ValueError(f"Expected delta above 0, got {delta}.")
+        check_delta(delta)
         self.kind: Literal["iou", "giou"] = kind
         self.delta = delta
 

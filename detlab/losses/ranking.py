@@ -63,11 +63,6 @@ def alrp_loss(
     when no negative is above them.
     Raises ValueError unless there is one error for each positive.
     """
-    count = int((targets == 1).sum())
-    if localization_errors.shape != (count,):
-        raise ValueError(
-            f"Expected one localisation error for each of {count} positives, got {tuple(localization_errors.shape)}."
-        )
     if target not in ("localization", "zero"):
         raise ValueError(f"Expected target localization or zero, got {target!r}.")
     errors = localization_errors.detach().double()
@@ -75,6 +70,10 @@ def alrp_loss(
 
     def loss(ranked: Ranked) -> Loss:
         nonlocal order, ranks
+        if errors.shape != (len(ranked),):
+            raise ValueError(
+                f"Expected one localisation error for each of {len(ranked)} positives, got {tuple(errors.shape)}."
+            )
         order, ranks = ranked.scores.argsort(descending=True, stable=True), ranked.rank
         error = (ranked.false_positives + errors + ranked.above(errors)) / ranked.rank
         right = errors / ranked.rank if target == "localization" else torch.zeros_like(errors)
@@ -84,7 +83,7 @@ def alrp_loss(
 
     classification = error_driven(logits, targets, loss, delta)
     weights = (1 / ranks[order]).flip(0).cumsum(0).flip(0).to(classification.dtype)  # Eq. A.48
-    localization = (localization_errors.to(classification.dtype)[order] * weights).sum() / max(count, 1)
+    localization = (localization_errors.to(classification.dtype)[order] * weights).sum() / max(len(errors), 1)
     return classification, localization
 
 
@@ -115,12 +114,11 @@ def rank_sort_loss(logits: Tensor, targets: Tensor, qualities: Tensor, delta: fl
     Eq. 3 of the aLRP paper.
     Raises ValueError unless there is one quality for each positive.
     """
-    count = int((targets == 1).sum())
-    if qualities.shape != (count,):
-        raise ValueError(f"Expected one quality for each of {count} positives, got {tuple(qualities.shape)}.")
     y = qualities.detach().double()
 
     def loss(ranked: Ranked) -> Loss:
+        if y.shape != (len(ranked),):
+            raise ValueError(f"Expected one quality for each of {len(ranked)} positives, got {tuple(y.shape)}.")
         ones = torch.ones_like(y)
         worse = ranked.above_and_better(ones, -y)  # Σ_k H(x_ik) [y_k < y_i]
         worse_error = ranked.above_and_better(1 - y, -y)
@@ -136,10 +134,9 @@ def rank_sort_loss(logits: Tensor, targets: Tensor, qualities: Tensor, delta: fl
             received = _over_better(shares, y) - ranked.above_and_better(shares, y)
             return Gradient(received.clamp(min=0) - updates, None)
 
-        ranking = Term(ranked.false_positives / ranked.rank, torch.zeros_like(y))
-        terms = [ranking, Term(sorting, target, over_worse_positives)]
-        z = max(len(ranked), 1)
-        return Loss(sum(((t.error - t.target).sum() for t in terms), torch.zeros(())) / z, terms, z)
+        ranking, z = ranked.false_positives / ranked.rank, max(len(ranked), 1)
+        terms = [Term(ranking, torch.zeros_like(y)), Term(sorting, target, over_worse_positives)]
+        return Loss((ranking + sorting - target).sum() / z, terms, z)
 
     return error_driven(logits, targets, loss, delta)
 

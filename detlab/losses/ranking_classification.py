@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from detlab.losses.error_driven import check_delta
 from detlab.losses.normalizer import normalizer
 from detlab.losses.ranking import ap_loss, ndcg_loss
 from detlab.structures import Matched
@@ -23,8 +24,7 @@ class RankingClassification(nn.Module, ABC):
 
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
-        if not delta > 0:
-            raise ValueError(f"Expected delta above 0, got {delta}.")
+        check_delta(delta)
         self.delta = delta
 
     @abstractmethod
@@ -66,15 +66,17 @@ class NDCGLoss(RankingClassification):
 
 def share_of_process(matched: Matched) -> Tensor:
     """What a mean over the positives of this process counts in the mean over processes: its positives (their box
-    weights) over their mean number; 1 where there is one process, 0 without positives."""
+    weights) over their mean number, at least 1 over all processes (as in `Criterion`); 1 where there is one
+    process, 0 without positives."""
     count = matched.box_weights.sum()
-    return count / normalizer(count, at_least=1e-6)
+    return count / normalizer(count, at_least=1)
 
 
 @torch.no_grad()
 def ranking_targets(matched: Matched) -> tuple[Tensor, Tensor]:
     """What the ranking losses take: targets int8 ``[B, A, C]`` (a positive anchor at its class 1, elements without
-    weight −1, else 0), and bool ``[P]``: which positives of `matched` are among them."""
+    weight −1, else 0; soft `class_targets` are not ranked, the anchor's label stands), and bool ``[P]``: which
+    positives of `matched` are among them."""
     row, column = matched.positive, matched.labels.flatten()[matched.positive]
     targets = torch.zeros(matched.logits.shape, dtype=torch.int8, device=matched.logits.device)
     targets.view(-1, targets.shape[-1])[row, column] = 1

@@ -90,10 +90,8 @@ def inputs(positives: int, negatives: int, device: str) -> tuple[Tensor, Tensor,
 
 
 def backward(loss: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
-    leaf = logits.requires_grad_()
+    leaf = logits.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(leaf), leaf)
-    if gradient.is_cuda:
-        torch.cuda.synchronize()
     return gradient
 
 
@@ -125,6 +123,8 @@ def alternate(steps: list[Callable[[], object]], rounds: int) -> list[list[float
         for step, seconds in zip(steps, times):
             start = time.perf_counter()
             step()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             if index:
                 seconds.append(time.perf_counter() - start)
     return times
