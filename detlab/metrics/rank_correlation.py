@@ -12,8 +12,10 @@ from detlab.metrics.coco_match import Ranked
 
 
 def rank_correlation(score: NDArray[np.float64], iou: NDArray[np.float64]) -> float:
-    """Pearson correlation of two rankings, by score ``[N]`` and by IoU ``[N]``, in −1..1 (Spearman's coefficient);
-    equal values share the mean of their ranks. nan for fewer than two, or where all scores or all overlaps are equal."""
+    """Pearson correlation of two rankings, by score ``[N]`` and by IoU ``[N]``, in −1..1 (Spearman's coefficient).
+
+    Equal values share the mean of their ranks. nan for fewer than two, or where all scores or all overlaps are equal.
+    """
     if len(score) < 2 or np.ptp(score) == 0 or np.ptp(iou) == 0:
         return float("nan")
     return float(pearsonr(rankdata(score), rankdata(iou)).statistic)
