@@ -26,7 +26,7 @@ PAPERS := $(sort $(foreach study,$(wildcard experiments/*/*.yaml),$(notdir $(pat
 .PHONY: help setup demo reproduce table1-alrp test test-slurm check format bench notebook clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## /{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.synced ## install uv and the locked environment (every other target does this first)
 
