@@ -60,7 +60,7 @@ def balance(cfg: Any) -> list[Estimate]:
     from lightning import seed_everything
 
     from detlab.build import build_datamodule, build_module, pick_device
-    from detlab.losses.iou_balanced import predicted_iou
+    from detlab.losses.quality import predicted_iou
     from detlab.matching import gather
 
     plain = without_weights(cfg)

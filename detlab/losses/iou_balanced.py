@@ -11,9 +11,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from detlab.boxes import aligned_iou
 from detlab.losses.criterion import LocalizationLoss
 from detlab.losses.normalizer import reduce_mean
+from detlab.losses.quality import predicted_iou
 from detlab.structures import Matched
 
 # w_loc of Table 4, by λ: the sum of the localisation loss at the first step stays as it was.
@@ -117,12 +117,6 @@ class IoUBalancedLocalization(nn.Module):
 
     def extra_repr(self) -> str:
         return f"lambda_={self.lambda_}, weight={self.weight}, normalize={self.normalize}, per_level={self.per_level}"
-
-
-@torch.no_grad()
-def predicted_iou(matched: Matched) -> Tensor:
-    """IoU of each positive's predicted box with its ground truth ``[P]`` in [0, 1], without gradient."""
-    return aligned_iou(matched.boxes.detach().float(), matched.target_boxes)
 
 
 @torch.no_grad()

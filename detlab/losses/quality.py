@@ -43,7 +43,13 @@ class PredictedIoU(QualityLoss):
     """Target: IoU of the predicted box, taken as a constant, with its ground truth (Wu et al. 2020)."""
 
     def target(self, matched: Matched) -> Tensor:
-        return aligned_iou(matched.boxes.detach().float(), matched.target_boxes)
+        return predicted_iou(matched)
+
+
+@torch.no_grad()
+def predicted_iou(matched: Matched) -> Tensor:
+    """IoU of each positive's predicted box with its ground truth ``[P]`` in [0, 1], without gradient."""
+    return aligned_iou(matched.boxes.detach().float(), matched.target_boxes)
 
 
 @torch.no_grad()

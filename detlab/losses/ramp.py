@@ -45,7 +45,7 @@ class RampSums:
 
     def of_others(self) -> Tensor:
         """Σ_j H(others_j − scores_i) for every i ``[P]``."""
-        below = torch.empty_like(self._total[1:]).expand(2, -1).clone()  # the others below each edge, by its origin:
+        below = self._total.new_empty(2, len(self._order))  # the others below each edge, by its origin:
         below[0, self._order] = self._count.cumsum(0)[:-1]  # how many,
         below[1, self._order] = self._total.cumsum(0)[:-1]  # their sum
         (low, high), (low_sum, high_sum) = below.view(2, 2, -1)

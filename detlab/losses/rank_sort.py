@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from detlab.losses.error_driven import check_delta
 from detlab.losses.iou import iou_loss
-from detlab.losses.iou_balanced import predicted_iou
+from detlab.losses.quality import predicted_iou
 from detlab.losses.ranking import rank_sort_loss
 from detlab.losses.ranking_classification import ranking_targets, share_of_process
 from detlab.structures import Matched

@@ -18,8 +18,8 @@ from detlab.losses.iou_balanced import (
     IoUBalancedClassification,
     IoUBalancedLocalization,
     balanced_weights,
-    predicted_iou,
 )
+from detlab.losses.quality import predicted_iou
 from detlab.losses.regression import SmoothL1
 from detlab.structures import Matched
 

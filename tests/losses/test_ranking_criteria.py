@@ -14,7 +14,7 @@ from detlab.losses import self_balance as self_balance_module
 from detlab.losses.alrp import ALRPCriterion
 from detlab.losses.criterion import ClassificationLoss, Criterion
 from detlab.losses.iou import IoULoss, iou_loss
-from detlab.losses.iou_balanced import predicted_iou
+from detlab.losses.quality import predicted_iou
 from detlab.losses.rank_sort import RankSortCriterion
 from detlab.losses.ranking import alrp_loss, ap_loss, ndcg_loss, rank_sort_loss
 from detlab.losses.ranking_classification import APLoss, NDCGLoss, ranking_targets
