@@ -27,7 +27,8 @@ class ALRPCriterion(nn.Module):
     `watched` holds what training logs beside the losses: ``box_factor``, the factor of the last batch.
 
     All elements of the batch of this process are ranked together; of several processes the losses are averaged by
-    their positives. A class weight of 0 takes an element out; other weights do not count, as a rank knows none. The head must have no quality branch.
+    their positives. A class weight of 0 takes an element out; other weights do not count, as a rank knows none. The
+    head must have no quality branch.
     Raises ValueError for an unknown kind, a delta not above 0, tau outside [0, 1), a bad initial or period.
     """
 
