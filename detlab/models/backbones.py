@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models.resnet import Bottleneck
 
 from detlab.models.deformable import DeformableConv2d
 from detlab.models.norms import fold_frozen_norms, group_norm
@@ -22,6 +23,7 @@ ResNetName = Literal[
     "resnet152",
     "resnext101_32x8d",
     "resnext101_64x4d",
+    "resnext152_32x8d",
 ]
 LEVELS = (2, 3, 4, 5)
 
@@ -42,10 +44,19 @@ class Backbone(nn.Module):
         self.out_channels = tuple(channels[level - LEVELS[0]] for level in levels)
 
 
-class ResNet(Backbone):
-    """torchvision's ResNet or ResNeXt without its classifier.
+def build_network(name: ResNetName) -> models.ResNet:
+    """torchvision's network of this name, random, with its classifier. ResNeXt-152 32×8d (PAA, Table 3), which
+    torchvision does not list, is ResNet-152 with the groups of ResNeXt-101 32×8d."""
+    if name == "resnext152_32x8d":
+        return models.ResNet(Bottleneck, [3, 8, 36, 3], groups=32, width_per_group=8)
+    return cast(models.ResNet, models.get_model(name, weights=None))
 
-    weights: None (random), "imagenet" (torchvision's first ImageNet weights) or a local .pth file of them.
+
+class ResNet(Backbone):
+    """torchvision's ResNet or ResNeXt without its classifier, or ResNeXt-152, made of the same blocks.
+
+    weights: None (random), "imagenet" (torchvision's first ImageNet weights; of ResNeXt-152 it has none) or a local
+    .pth file with torchvision's names.
     frozen_stages: how many of the stages 2 to 5, and with any of them the stem, are not trained; 1, as here,
     is Detectron's FREEZE_AT=2. norm: "frozen_bn" keeps all statistics and affine parameters (and folds them
     into the convolutions), "bn" trains them outside the frozen stages. deformable_stages: from 2 to 5, whose
@@ -68,7 +79,7 @@ class ResNet(Backbone):
             raise ValueError(f"Expected frozen_stages in 0..{len(LEVELS)}, got {frozen_stages}.")
         if not set(deformable_stages) <= set(LEVELS):
             raise ValueError(f"Expected deformable_stages from {LEVELS}, got {tuple(deformable_stages)}.")
-        net = models.get_model(name, weights=None)
+        net = build_network(name)
         if weights is not None:
             load_weights(net, name, weights)
         self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)

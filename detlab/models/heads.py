@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from detlab.models.deformable import DeformableConv2d
 from detlab.models.norms import group_norm
 
 
@@ -28,6 +29,7 @@ class DenseHead(nn.Module):
     quality: "centerness" or "iou" adds one logit per anchor from the box tower (ATSS §3.2, PAA §3.3); what it
     means is up to the criterion. prior: the class probability every anchor starts with.
     level_scales: one trainable factor per level on the offsets (FCOS). `num_levels` is needed only for them.
+    deformable_last: the last convolution of each tower is deformable and modulated (ATSS, PAA with DCN backbones).
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class DenseHead(nn.Module):
         quality: Literal["none", "centerness", "iou"] = "none",
         prior: float = 0.01,
         level_scales: bool = False,
+        deformable_last: bool = False,
     ) -> None:
         super().__init__()
         if min(in_channels, num_classes, anchors_per_location, num_levels, channels) < 1 or convs < 0:
@@ -51,6 +54,8 @@ class DenseHead(nn.Module):
             )
         if not 0 < prior < 1:
             raise ValueError(f"Expected a prior probability between 0 and 1, got {prior}.")
+        if deformable_last and convs == 0:
+            raise ValueError("Expected convs of at least 1 for deformable_last, got 0.")
         self.num_classes = num_classes
         self.class_tower = _tower(in_channels, channels, convs, norm)
         self.box_tower = _tower(in_channels, channels, convs, norm)
@@ -66,6 +71,10 @@ class DenseHead(nn.Module):
                     nn.init.zeros_(module.bias)
         assert self.logits.bias is not None
         nn.init.constant_(self.logits.bias, -math.log((1 - prior) / prior))
+        if deformable_last:  # after the initialisation, which would move the offsets away from zero
+            for tower in (self.class_tower, self.box_tower):
+                index = max(i for i, layer in enumerate(tower) if isinstance(layer, nn.Conv2d))
+                tower[index] = DeformableConv2d(cast(nn.Conv2d, tower[index]))
 
     def forward(self, features: Sequence[Tensor]) -> HeadOutput:
         """Maps ``[B, in_channels, h, w]``, one per level, finest first."""

@@ -12,10 +12,15 @@ from torchvision import models
 
 from detlab.errors import UserError
 
+_SCRATCH = "backbone.weights=null backbone.frozen_stages=0 backbone.norm=bn"
+# Where papers took the weights that torchvision lacks.
+_ELSEWHERE = {"resnext152_32x8d": " (the authors of PAA took Detectron's X-152-32x8d-IN5k, trained on ImageNet-5k)"}
+
 
 def load_weights(net: nn.Module, name: str, weights: str) -> None:
     """Fill torchvision's network `net` of that `name` from "imagenet" or from a file; its classifier may be
-    missing. Raises UserError if the download fails, or the file is missing, unreadable or of another network."""
+    missing. Raises UserError if torchvision has no such weights, the download fails, or the file is missing,
+    unreadable or of another network."""
     state = _download(name) if weights == "imagenet" else _read(weights)
     expected = {k: v for k, v in net.state_dict().items() if not k.startswith("fc.")}
     optional = {k for k in expected if k.endswith("num_batches_tracked")}
@@ -35,6 +40,12 @@ def load_weights(net: nn.Module, name: str, weights: str) -> None:
 
 
 def _download(name: str) -> dict[str, Tensor]:
+    if name not in models.list_models():
+        raise UserError(
+            f"backbone.weights=imagenet: torchvision has no ImageNet weights of {name}{_ELSEWHERE.get(name, '')}; name "
+            f"a file of them that has torchvision's tensor names with backbone.weights=<file>, or train from scratch "
+            f"with {_SCRATCH}."
+        )
     entry = models.get_model_weights(name)["IMAGENET1K_V1"]
     try:
         return entry.get_state_dict(progress=True, check_hash=True, weights_only=True)
@@ -42,7 +53,7 @@ def _download(name: str) -> dict[str, Tensor]:
         raise UserError(
             f"{entry.url}: the ImageNet weights of {name} could not be downloaded ({error}); fetch that file "
             f"where there is a network and name it with backbone.weights=<file>, or train from scratch with "
-            f"backbone.weights=null backbone.frozen_stages=0 backbone.norm=bn."
+            f"{_SCRATCH}."
         ) from error
 
 

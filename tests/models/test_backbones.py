@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision import models
 
-from detlab.models.backbones import Backbone, ResNet, SmallBackbone
+from detlab.models.backbones import Backbone, ResNet, SmallBackbone, build_network
 
 
 def test_maps_equal_torchvisions_with_frozen_statistics(tmp_path: Path) -> None:
@@ -37,6 +37,28 @@ def test_each_level_has_its_stride_and_channels(make: Any, size: tuple[int, int]
     maps = backbone(torch.randn(1, 3, *size))
     for x, level, channels in zip(maps, backbone.out_levels, backbone.out_channels, strict=True):
         assert x.shape == (1, channels, -(-size[0] // 2**level), -(-size[1] // 2**level))
+
+
+def test_resnext152_is_resnet152_with_the_groups_of_resnext101() -> None:
+    with torch.device("meta"):
+        ours, depth, width = (build_network(n) for n in ("resnext152_32x8d", "resnet152", "resnext101_32x8d"))
+    shapes = {key: value.shape for key, value in ours.state_dict().items()}
+    assert shapes.keys() == depth.state_dict().keys()
+    shared = {key: value.shape for key, value in width.state_dict().items()}
+    assert all(shapes[key] == shape for key, shape in shared.items())  # its blocks are among ours
+    assert len(shared) < len(shapes)
+    assert {block.conv2.groups for stage in (ours.layer1, ours.layer4) for block in stage} == {32}
+
+
+@pytest.mark.parametrize("name", ["resnet101", "resnext101_64x4d", "resnext152_32x8d"])
+def test_large_deformable_backbones_see_a_picture(name: Any) -> None:
+    with torch.device("meta"):
+        ResNet(name, deformable_stages=(4, 5))
+    backbone = ResNet(name, deformable_stages=(4, 5)).eval()
+    with torch.no_grad():
+        maps = backbone(torch.zeros(1, 3, 32, 32))
+    assert [tuple(x.shape) for x in maps] == [(1, 512, 4, 4), (1, 1024, 2, 2), (1, 2048, 1, 1)]
+    assert all(bool(x.isfinite().all()) for x in maps)
 
 
 def test_bottleneck_channels() -> None:

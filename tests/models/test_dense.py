@@ -143,9 +143,10 @@ def test_the_configs_build(name: str, per_location: int) -> None:
 
 def test_every_backbone_config_names_a_network() -> None:
     files = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
-    assert len(files) == 9
+    assert len(files) == 12
     for name in files:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose(overrides=[f"+backbone={name}"]).backbone
         assert cfg.get("name", "small") in name
-        assert list(cfg.get("deformable_stages", [])) == ([3, 4, 5] if name.endswith("dcn") else [])
+        stages = [4, 5] if name.startswith("resnext") else [3, 4, 5]
+        assert list(cfg.get("deformable_stages", [])) == (stages if name.endswith("dcn") else [])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from detlab.models.deformable import DeformableConv2d
 from detlab.models.heads import DenseHead
 
 
@@ -63,6 +64,32 @@ def test_order_is_level_row_column_anchor() -> None:
         start += height * width * 2
 
 
+@pytest.mark.parametrize("norm", [None, "gn"])
+@pytest.mark.parametrize("convs", [1, 3])
+def test_deformable_towers_start_as_plain_ones_and_learn_offsets(convs: int, norm: Any) -> None:
+    torch.manual_seed(1)
+    plain = a_head(convs=convs, norm=norm)
+    torch.manual_seed(1)
+    deformable = a_head(convs=convs, norm=norm, deformable_last=True)
+    for tower in (deformable.class_tower, deformable.box_tower):
+        kinds = [isinstance(layer, DeformableConv2d) for layer in tower if isinstance(layer, torch.nn.Conv2d)]
+        assert kinds == [False] * (convs - 1) + [True]
+    maps = [x.requires_grad_() for x in some_maps()]
+    got, expected = deformable(maps), plain(some_maps())
+    torch.testing.assert_close(got.logits, expected.logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(got.deltas, expected.deltas, rtol=1e-4, atol=1e-5)
+    (got.logits.square().sum() + got.deltas.square().sum()).backward()
+    offsets = {name: p.grad for name, p in deformable.named_parameters() if ".offset." in name}
+    assert len(offsets) == 2 * 2  # weight and bias, two towers
+    assert all(grad is not None and grad.abs().sum() > 0 for grad in offsets.values())
+
+
+def test_a_deformable_head_can_be_built_without_memory() -> None:
+    with torch.device("meta"):
+        head = a_head(norm="gn", deformable_last=True)
+    assert all(p.is_meta for p in head.parameters())
+
+
 @pytest.mark.parametrize("prior", [0.01, 0.3])
 def test_every_anchor_starts_near_the_prior(prior: float) -> None:
     probabilities = a_head(prior=prior)(some_maps()).logits.sigmoid().detach()
@@ -93,6 +120,7 @@ def test_memory_format_does_not_change_the_outputs() -> None:
     [
         ({"num_classes": 0}, "Expected positive"),
         ({"convs": -1}, "convs ≥ 0"),
+        ({"convs": 0, "deformable_last": True}, "convs of at least 1 for deformable_last, got 0"),
         ({"prior": 1.0}, "prior probability between 0 and 1, got 1.0"),
         ({"channels": 20, "norm": "gn"}, "divisible by 8 for group norm, got 20"),
     ],

@@ -9,7 +9,7 @@ import torch
 from torchvision import models
 
 from detlab.errors import UserError
-from detlab.models.backbones import ResNetName
+from detlab.models.backbones import ResNetName, build_network
 from detlab.models.weights import load_weights
 
 
@@ -71,6 +71,21 @@ def test_a_failed_download_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch, e
     assert "backbone.weights=<file>" in message
 
 
-def test_every_named_backbone_has_imagenet_weights() -> None:
-    for name in get_args(ResNetName):
+def test_every_named_backbone_but_one_has_imagenet_weights() -> None:
+    without = {name for name in get_args(ResNetName) if name not in models.list_models()}
+    assert without == {"resnext152_32x8d"}
+    for name in set(get_args(ResNetName)) - without:
         assert "IMAGENET1K_V1" in models.get_model_weights(name).__members__
+
+
+def test_weights_that_torchvision_lacks_are_asked_for() -> None:
+    with torch.device("meta"):
+        net = build_network("resnext152_32x8d")
+    with pytest.raises(UserError) as caught:
+        load_weights(net, "resnext152_32x8d", "imagenet")
+    assert str(caught.value) == (
+        "backbone.weights=imagenet: torchvision has no ImageNet weights of resnext152_32x8d (the authors of PAA took "
+        "Detectron's X-152-32x8d-IN5k, trained on ImageNet-5k); name a file of them that has torchvision's tensor "
+        "names with backbone.weights=<file>, or train from scratch with backbone.weights=null backbone.frozen_stages=0 "
+        "backbone.norm=bn."
+    )
