@@ -3,84 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import nms
 
 from detlab.boxes import clip_boxes
+from detlab.postprocess.candidates import Candidates, Suppression
+from detlab.postprocess.nms import ClassNMS
 from detlab.structures import Anchors, Detections, Predictions
-
-
-class Candidates(NamedTuple):
-    """Boxes of a batch on their way to detections, in falling score: boxes float32 ``[N, 4]`` xyxy pixels,
-    scores float32 ``[N]``, labels int64 ``[N]``, images int64 ``[N]`` (position in the batch)."""
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    images: Tensor
-
-    def select(self, index: Tensor) -> Candidates:
-        return Candidates(*(field[index] for field in self))
-
-
-@runtime_checkable
-class Suppression(Protocol):
-    """Removes, rescores or moves candidates; what it returns is again in falling score."""
-
-    def __call__(self, candidates: Candidates) -> Candidates: ...
-
-
-class ClassNMS:
-    """Greedy non-maximum suppression within each class of each image: a box is dropped when its IoU with a kept
-    box of higher score exceeds `iou`.
-
-    Raises ValueError for `iou` outside [0, 1].
-    """
-
-    def __init__(self, iou: float = 0.5) -> None:
-        if not 0 <= iou <= 1:
-            raise ValueError(f"Expected an NMS IoU in [0, 1], got {iou}.")
-        self.iou = iou
-
-    def __call__(self, candidates: Candidates) -> Candidates:
-        if len(candidates.scores) == 0:
-            return candidates
-        # On CUDA a call costs more than the pairs it compares, on the CPU it is the other way round.
-        by_class = candidates.boxes.device.type == "cpu"
-        return candidates.select((nms_by_class if by_class else nms_by_image)(candidates, self.iou))
-
-
-def nms_by_class(candidates: Candidates, iou: float) -> Tensor:
-    """One NMS call for each class of each image → kept indices in rising order, int64."""
-    groups = candidates.images * (candidates.labels.max() + 1) + candidates.labels
-    return _nms_of_parts(candidates.boxes, candidates.scores, groups, iou)
-
-
-def nms_by_image(candidates: Candidates, iou: float) -> Tensor:
-    """One NMS call for each image, its classes shifted apart → kept indices in rising order, int64.
-
-    In float64: torchvision's `batched_nms` shifts in float32, which costs up to a tenth of a pixel once every class
-    of a batch is in one call.
-    """
-    boxes = candidates.boxes.double()
-    shifted = boxes + (candidates.labels * (boxes.max() - boxes.min() + 1))[:, None]
-    return _nms_of_parts(shifted, candidates.scores.double(), candidates.images, iou)
-
-
-def _nms_of_parts(boxes: Tensor, scores: Tensor, parts: Tensor, iou: float) -> Tensor:
-    order = parts.argsort(stable=True)
-    counts = torch.unique_consecutive(parts[order], return_counts=True)[1].tolist()
-    boxes, scores = boxes[order], scores[order]
-    kept, start = [], 0
-    for count in counts:
-        part = slice(start, start + count)
-        kept.append(nms(boxes[part], scores[part], iou) + start)
-        start += count
-    return order[torch.cat(kept)].sort().values
 
 
 class Postprocess:
@@ -119,7 +51,7 @@ class Postprocess:
     @torch.no_grad()
     def __call__(self, predictions: Predictions, anchors: Anchors, sizes: Tensor) -> list[Detections]:
         """``sizes [B, 2]`` (height, width) of the pictures' content → B detections, in the batch's pixels."""
-        return self._split(self.nms(self.candidates(predictions, anchors, sizes)), len(sizes))
+        return self.finish(self.candidates(predictions, anchors, sizes), len(sizes))
 
     def candidates(self, predictions: Predictions, anchors: Anchors, sizes: Tensor) -> Candidates:
         """What goes into the suppression."""
@@ -134,6 +66,17 @@ class Postprocess:
         image, slot = (finite & has_area & (scores >= 0)).nonzero(as_tuple=True)
         found = Candidates(boxes[image, slot], scores[image, slot], index[image, slot] % num_classes, image)
         return found.select(found.scores.argsort(descending=True, stable=True))
+
+    def finish(self, candidates: Candidates, batch: int) -> list[Detections]:
+        """Suppression, and the best of each of the `batch` images."""
+        kept = self.nms(candidates)
+        by_image = kept.select(kept.images.argsort(stable=True))
+        counts = torch.bincount(kept.images, minlength=batch).tolist()
+        fields = (by_image.boxes, by_image.scores, by_image.labels)
+        return [
+            Detections(*(part[: self.max_detections] for part in parts))
+            for parts in zip(*(field.split(counts) for field in fields))
+        ]
 
     def _top(self, logits: Tensor, quality: Tensor | None, level_sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Best of each level: scores ``[B, K]`` float32 (−1: none) and positions in the flattened (A, C)."""
@@ -154,15 +97,6 @@ class Postprocess:
     def _logit_threshold(self) -> float:
         t = self.score_threshold
         return math.log(t / (1 - t)) if t > 0 else -math.inf
-
-    def _split(self, candidates: Candidates, batch: int) -> list[Detections]:
-        by_image = candidates.select(candidates.images.argsort(stable=True))
-        counts = torch.bincount(candidates.images, minlength=batch).tolist()
-        fields = (by_image.boxes, by_image.scores, by_image.labels)
-        return [
-            Detections(*(part[: self.max_detections] for part in parts))
-            for parts in zip(*(field.split(counts) for field in fields))
-        ]
 
 
 def _log_unified(logits: Tensor, quality: Tensor) -> Tensor:

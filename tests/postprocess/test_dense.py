@@ -8,34 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from detlab.postprocess import Candidates, ClassNMS, Postprocess, Suppression, nms_by_class, nms_by_image
-from detlab.structures import Anchors, Detections, Predictions
-
-LEVELS = (40, 12, 4)
-CLASSES = 3
-SIZES = torch.tensor([[60, 80], [64, 64], [50, 90]])
-
-
-def anchors(level_sizes: tuple[int, ...] = LEVELS) -> Anchors:
-    level = torch.repeat_interleave(torch.arange(len(level_sizes)), torch.tensor(level_sizes))
-    return Anchors(torch.zeros(sum(level_sizes), 4), level, level_sizes)
-
-
-def predictions(batch: int = 3, quality: bool = False, seed: int = 0) -> Predictions:
-    """Crowded boxes, some reaching over the picture's border."""
-    generator = torch.Generator().manual_seed(seed)
-    count = sum(LEVELS)
-    corner = torch.rand(batch, count, 2, generator=generator) * 60 - 5
-    boxes = torch.cat([corner, corner + 5 + torch.rand(batch, count, 2, generator=generator) * 35], -1)
-    logits = torch.randn(batch, count, CLASSES, generator=generator) * 2 - 1
-    branch = torch.randn(batch, count, generator=generator) if quality else None
-    return Predictions(logits, boxes, boxes, branch)
-
-
-def iou(a: list[float], b: list[float]) -> float:
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    return width * height / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height)
+from detlab.postprocess import Candidates, ClassNMS, Postprocess, Suppression
+from detlab.structures import Detections, Predictions
+from tests.postprocess.toys import CLASSES, LEVELS, SIZES, anchors, iou, predictions
 
 
 def sigmoid(x: float) -> float:
@@ -192,45 +167,6 @@ def test_boxes_outside_the_picture_are_dropped() -> None:
     assert len(found.scores) == 0
 
 
-def one_image(boxes: list[list[float]], labels: list[int], images: list[int] | None = None) -> Candidates:
-    count = len(boxes)
-    where = torch.zeros(count, dtype=torch.long) if images is None else torch.tensor(images)
-    return Candidates(torch.tensor(boxes), torch.linspace(0.9, 0.1, count), torch.tensor(labels), where)
-
-
-def test_nms_keeps_equal_boxes_of_other_classes_and_other_images() -> None:
-    box = [0.0, 0, 10, 10]
-    found = ClassNMS(0.5)(one_image([box] * 5, [0, 0, 1, 0, 1], [0, 0, 0, 1, 1]))
-    assert found.labels.tolist() == [0, 1, 0, 1]
-    assert found.images.tolist() == [0, 0, 1, 1]
-
-
-def test_nms_drops_only_what_exceeds_the_threshold() -> None:
-    """IoU of exactly one half stays."""
-    boxes = [[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 6]]
-    assert ClassNMS(0.5)(one_image(boxes, [0, 0, 0])).boxes.tolist() == boxes[:2]
-
-
-def test_both_ways_to_split_a_batch_agree() -> None:
-    candidates = Postprocess(score_threshold=0.0).candidates(predictions(), anchors(), SIZES)
-    by_class = nms_by_class(candidates, 0.4)
-    assert 0 < len(by_class) < len(candidates.scores)
-    assert torch.equal(by_class, nms_by_image(candidates, 0.4))
-
-
-@pytest.mark.parametrize("split", [nms_by_class, nms_by_image])
-def test_nms_is_exact_with_many_classes(split) -> None:
-    """IoU 0.5 + 1e-4 in each of 2,000 classes; shifting them apart in float32 would move the boxes by a quarter of
-    a pixel."""
-    classes = 2000
-    boxes = torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 4.001]]).repeat(classes, 1)
-    boxes += torch.tensor([1024.0, 0, 1024, 0])
-    labels = torch.arange(classes).repeat_interleave(2)
-    candidates = Candidates(boxes, torch.ones(2 * classes), labels, torch.zeros_like(labels))
-    assert candidates.labels[split(candidates, 0.5)].tolist() == list(range(classes))
-    assert len(split(candidates, 0.501)) == 2 * classes
-
-
 def test_another_suppression_can_take_the_place_of_nms() -> None:
     class KeepAll:
         def __call__(self, candidates: Candidates) -> Candidates:
@@ -262,5 +198,3 @@ def dropped(boxes: Tensor, size: Tensor) -> int:
 def test_refuses_impossible_arguments(arguments) -> None:
     with pytest.raises(ValueError, match="Expected"):
         Postprocess(**arguments)
-    with pytest.raises(ValueError, match="NMS IoU"):
-        ClassNMS(1.5)
