@@ -11,6 +11,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from detlab.assigners.counts import Counts, count_matches
 from detlab.errors import ElsewhereError, UserError
 from detlab.losses.normalizer import process_count, reduce_mean
 from detlab.matching import gather
@@ -66,15 +67,26 @@ class LitDetector(LightningModule):
         total = torch.stack(list(losses.values())).sum()
         refuse_non_finite(total, losses, batch)
         watched = getattr(self.criterion, "watched", {})
-        self._say(batch.skipped, loss=total, **{f"loss_{name}": loss for name, loss in losses.items()}, **watched)
+        counts = count_matches(batch.targets, assignment)
+        named = {f"loss_{name}": loss for name, loss in losses.items()}
+        self._say(batch.skipped, counts, loss=total, **named, **watched)
         return total
 
-    def _say(self, skipped: int, **losses: Tensor) -> None:
-        """Log a training step: losses, what the criterion watches, skipped pictures, of all processes together."""
-        local = torch.stack([torch.full((), float(skipped), device=self.device), *losses.values()])
+    def _say(self, skipped: int, counts: Counts | None = None, **losses: Tensor) -> None:
+        """Log a training step: losses, what the criterion watches, how many anchors the objects got, skipped pictures,
+        of all processes together."""
+        local = torch.stack([torch.full((), float(skipped), device=self.device), *losses.values(), *(counts or ())])
         mean = reduce_mean(local)
         self.log("train/skipped_images", mean[0] * process_count(), batch_size=1, reduce_fx="sum", on_epoch=False)
-        self.log_dict({f"train/{name}": value for name, value in zip(losses, mean[1:], strict=True)}, batch_size=1)
+        logged = {f"train/{name}": value for name, value in zip(losses, mean[1 : len(losses) + 1], strict=True)}
+        if counts is not None:
+            objects, positives, unmatched = mean[-3:]
+            objects = objects.clamp(min=1e-6)
+            logged |= {
+                "train/positives_per_object": positives / objects,
+                "train/unmatched_objects": unmatched / objects,
+            }
+        self.log_dict(logged, batch_size=1)
         if process_count() > 1 and not bool(torch.isfinite(mean).all()):
             raise ElsewhereError("The loss is not finite in another process.")
 

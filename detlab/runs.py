@@ -179,8 +179,8 @@ class RunFolder:
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a resolved config that decides what is computed."""
-    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    """The part of a resolved config that decides what is computed; what is null is as if it were not there."""
+    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY and value is not None}
     for group, names in NOT_IDENTITY_NESTED.items():
         if isinstance(kept.get(group), Mapping):
             kept[group] = {key: value for key, value in kept[group].items() if key not in names}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from detlab.assigners.overlap import image_chunks, overlaps_crowd, pad_targets, pairwise_iou
+from detlab.assigners.overlap import PaddedTargets, image_chunks, overlaps_crowd, pad_targets, pairwise_iou
 from detlab.structures import BACKGROUND, IGNORED, Anchors, Assignment, Predictions, Targets
 
 
@@ -46,16 +46,19 @@ class MaxIoU:
         predictions: Predictions | None = None,  # noqa: ARG002
     ) -> Assignment:
         """``anchors [A]`` and B images' targets → gt_index int64 ``[B, A]``."""
-        boxes = anchors.boxes.float()
-        padded = pad_targets(targets)
-        index = torch.full((len(targets), len(boxes)), BACKGROUND, device=boxes.device)
-        if len(boxes) == 0:
-            return Assignment(index)
-        for images in image_chunks(padded, len(boxes)):
-            iou = pairwise_iou(padded.boxes[images], boxes)  # [b, G, A]
-            index[images] = self._match(iou, padded.matchable[images])
+        boxes, padded = anchors.boxes.float(), pad_targets(targets)
+        index = self.match(boxes, padded)
         crowd = overlaps_crowd(padded, boxes, self.ignore_ioa)
         return Assignment(index.masked_fill_(crowd & (index < 0), IGNORED))
+
+    def match(self, boxes: Tensor, padded: PaddedTargets) -> Tensor:
+        """The same for ``boxes [A, 4]`` float32 of anchors, but for the crowds: they ignore nothing here."""
+        index = torch.full((len(padded.boxes), len(boxes)), BACKGROUND, device=boxes.device)
+        if len(boxes):
+            for images in image_chunks(padded, len(boxes)):
+                iou = pairwise_iou(padded.boxes[images], boxes)  # [b, G, A]
+                index[images] = self._match(iou, padded.matchable[images])
+        return index
 
     def _match(self, iou: Tensor, matchable: Tensor) -> Tensor:
         """``iou [b, G, A]`` (overwritten), ``matchable [b, G]`` → ``[b, A]``."""
