@@ -1,10 +1,22 @@
 """From dense predictions to final detections, for the whole batch at once.
 
-`Postprocess` makes `Candidates` of predictions and gives them to a `Suppression`, such as `ClassNMS`.
+`Postprocess` makes `Candidates` of predictions and gives them to a `Suppression`: `ClassNMS`, or `ScoreVoting` around
+it.
 """
 
-from detlab.postprocess.candidates import Candidates, Suppression
+from detlab.postprocess.candidates import Candidates, Suppression, best_of_images
 from detlab.postprocess.dense import Postprocess
 from detlab.postprocess.nms import ClassNMS, nms_by_class, nms_by_image
+from detlab.postprocess.voting import ScoreVoting, score_voting
 
-__all__ = ["Candidates", "ClassNMS", "Postprocess", "Suppression", "nms_by_class", "nms_by_image"]
+__all__ = [
+    "Candidates",
+    "ClassNMS",
+    "Postprocess",
+    "ScoreVoting",
+    "Suppression",
+    "best_of_images",
+    "nms_by_class",
+    "nms_by_image",
+    "score_voting",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 
@@ -25,3 +26,11 @@ class Suppression(Protocol):
     """Removes, rescores or moves candidates; what it returns is again in falling score."""
 
     def __call__(self, candidates: Candidates) -> Candidates: ...
+
+
+def best_of_images(candidates: Candidates, count: int) -> Candidates:
+    """The first `count` candidates of each image, in the order they came in."""
+    order = candidates.images.argsort(stable=True)
+    ordered = candidates.images[order]
+    place = torch.arange(len(ordered), device=ordered.device) - torch.searchsorted(ordered, ordered)
+    return candidates.select(order[place < count].sort().values)
