@@ -14,7 +14,9 @@ from torch import distributed as dist
 from detlab.assigners.counts import Counts, count_matches
 from detlab.errors import ElsewhereError, UserError
 from detlab.losses.normalizer import process_count, reduce_mean
+from detlab.losses.quality import PredictedIoU, predicted_iou
 from detlab.matching import gather
+from detlab.metrics.iou_error import IoUError
 from detlab.metrics.mean_ap import DetectionMetrics
 from detlab.schedule import Schedule
 from detlab.structures import Anchors, Assignment, Batch, Detections, Matched, Predictions, Targets
@@ -47,6 +49,8 @@ class LitDetector(LightningModule):
         self.schedule = schedule
         self.total_batch = total_batch
         self.metrics = nn.ModuleDict({f"{stage}_metrics": DetectionMetrics(classes) for stage in ("val", "test")})
+        if isinstance(getattr(criterion, "quality", None), PredictedIoU):
+            self.metrics.update({f"{stage}_iou_error": IoUError() for stage in ("val", "test")})
         self.detections: dict[int, Detections] = {}
         self.pr_curves: dict[str, Any] = {}
 
@@ -97,19 +101,31 @@ class LitDetector(LightningModule):
         if begin is not None and data is not None:
             begin(data.batches_per_epoch)
 
-    def detect(self, batch: Batch) -> list[Detections]:
-        """Final boxes of each image of the batch, in pixels of the original files."""
+    def detect(self, batch: Batch, stage: str | None = None) -> list[Detections]:
+        """Final boxes of each image of the batch, in pixels of the original files. stage: of an evaluation (val, test),
+        which judges the predicted IoU on the way."""
         predictions, anchors = self(batch.images)
+        if stage is not None:
+            self._judge_iou(batch, predictions, anchors, stage)
         found = self.postprocess(predictions, anchors, batch.sizes)
         return [
             Detections(d.boxes / scale.repeat(2), d.scores, d.labels)
             for d, scale in zip(found, batch.scales, strict=True)
         ]
 
+    def _judge_iou(self, batch: Batch, predictions: Predictions, anchors: Anchors, stage: str) -> None:
+        """Where the head predicts the IoU of its boxes: by how much it is off, of the anchors that the assigner would
+        train as positive."""
+        if f"{stage}_iou_error" in self.metrics:
+            matched = gather(anchors, batch.targets, self.assigner(anchors, batch.targets, predictions), predictions)
+            assert matched.quality is not None, "a criterion that predicts IoU needs a head with a quality branch"
+            error: Any = self.metrics[f"{stage}_iou_error"]
+            error.update(matched.quality.sigmoid(), predicted_iou(matched))
+
     def _evaluate(self, batch: Batch, stage: str) -> None:
         if len(batch) == 0:
             return
-        detections = self.detect(batch)
+        detections = self.detect(batch, stage)
         assert batch.originals is not None, "evaluation batches carry the original annotations"
         metrics: Any = self.metrics[f"{stage}_metrics"]
         metrics.update(detections, batch.originals, batch.areas, batch.image_ids)
@@ -121,6 +137,10 @@ class LitDetector(LightningModule):
     def _finish_evaluation(self, stage: str) -> None:
         metrics: Any = self.metrics[f"{stage}_metrics"]
         values = metrics.compute()
+        if f"{stage}_iou_error" in self.metrics:
+            error: Any = self.metrics[f"{stage}_iou_error"]
+            values["IoU_error"] = error.compute()
+            error.reset()
         self.log_dict({f"{stage}/{name}": float(value) for name, value in values.items()}, sync_dist=False)
         self.pr_curves[stage] = metrics.pr_curves()
         metrics.reset()

@@ -19,7 +19,7 @@ from detlab.runs import write_atomic
 RUN_FILES = ("config.yaml", "metrics.json", "metrics.csv", "failure.json")
 MOST_EXAMPLES = 8
 MAIN_METRICS = ("AP", "AP50", "AP75", "mAP_voc")
-FURTHER_METRICS = ("AP60", "AP70", "AP80", "AP90", "APs", "APm", "APl", "AR100", "oLRP", "rho")
+FURTHER_METRICS = ("AP60", "AP70", "AP80", "AP90", "APs", "APm", "APl", "AR100", "oLRP", "rho", "IoU_error")
 
 
 def write_report(run_dir: str | Path, output: Path | None = None) -> Path:

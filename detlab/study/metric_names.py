@@ -10,6 +10,7 @@ PER_CLASS = ("AP", "AP50")  # also measured for single classes, as AP/<class>
 KNOWN = (
     *("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "APs", "APm", "APl", "AR100", "mAP_voc"),
     *("oLRP", "oLRP_Loc", "oLRP_FP", "oLRP_FN", "rho"),
+    "IoU_error",  # only of heads that predict the IoU of their boxes
 )
 
 _NEAR = 0.65

@@ -11,6 +11,7 @@ from detlab.pages.wording import (
     duration,
     effect,
     listed,
+    lower_is_better,
     mean_sd,
     number,
     printed,
@@ -30,6 +31,12 @@ def test_numbers() -> None:
     assert mean_sd(Summary(48.26, math.nan, 1), "AP") == "48.3"
     assert mean_sd(None, "AP") == "–"
     assert [printed(value) for value in (36.3, 39.25, None)] == ["36.3", "39.25", ""]
+    assert number(0.0934, "IoU_error") == "0.093"
+
+
+def test_errors_are_better_when_they_are_less() -> None:
+    directions = {name: lower_is_better(name) for name in ("AP", "rho", "oLRP", "oLRP_Loc", "IoU_error")}
+    assert directions == {"AP": False, "rho": False, "oLRP": True, "oLRP_Loc": True, "IoU_error": True}
 
 
 @pytest.mark.parametrize(
