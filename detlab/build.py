@@ -106,6 +106,7 @@ def build_module(cfg: DictConfig, classes: list[str], *, training: bool, total_b
         classes=classes,
         schedule=_instantiate(cfg, "schedule") if training else None,
         total_batch=total_batch,
+        testing=_instantiate(cfg, "testing") if cfg.get("testing") else None,
     )
     if training and cfg.get("compile"):
         module.detector.compile()
@@ -120,7 +121,7 @@ def rehearse(cfg: DictConfig, launcher: str | None = None) -> None:
     offline = OmegaConf.merge(cfg, {"backbone": {"weights": None}}) if "weights" in cfg.backbone else cfg
     assert isinstance(offline, DictConfig)
     build_datamodule(cfg)
-    for group in ("assigner", "loss", "postprocess", "schedule"):
+    for group in ("assigner", "loss", "postprocess", "schedule", *(["testing"] if cfg.get("testing") else [])):
         _instantiate(cfg, group)
     with torch.device("meta"):
         build_detector(offline, 1)

@@ -18,14 +18,17 @@ from detlab.losses.quality import PredictedIoU, predicted_iou
 from detlab.matching import gather
 from detlab.metrics.iou_error import IoUError
 from detlab.metrics.mean_ap import DetectionMetrics
+from detlab.postprocess import Postprocess
 from detlab.schedule import Schedule
 from detlab.structures import Anchors, Assignment, Batch, Detections, Matched, Predictions, Targets
+from detlab.testing import Single, Testing
 
 
 class LitDetector(LightningModule):
     """A detector with its assigner, criterion and post-processing, each swappable.
 
-    `total_batch`: images per optimiser step over all processes, for linear scaling of the learning rate.
+    `total_batch`: images per optimiser step over all processes, for linear scaling of the learning rate. `testing`: how
+    pictures are looked at outside validation, which, coming often, looks at each once; None: once.
     Evaluation is in pixels of the original files. `detections` holds what the last evaluation found, by image
     id, in those pixels, on whichever process; `pr_curves` its precision over recall per class, by stage.
     """
@@ -35,10 +38,11 @@ class LitDetector(LightningModule):
         detector: nn.Module,
         assigner: Callable[[Anchors, list[Targets], Predictions], Assignment],
         criterion: Callable[[Matched], dict[str, Tensor]],
-        postprocess: Callable[[Predictions, Anchors, Tensor], list[Detections]],
+        postprocess: Postprocess,
         classes: Sequence[str],
         schedule: Schedule | None = None,
         total_batch: int = 16,
+        testing: Testing | None = None,
     ) -> None:
         super().__init__()
         self.detector = detector
@@ -48,6 +52,7 @@ class LitDetector(LightningModule):
         self.classes = list(classes)
         self.schedule = schedule
         self.total_batch = total_batch
+        self.testing = Single() if testing is None else testing
         self.metrics = nn.ModuleDict({f"{stage}_metrics": DetectionMetrics(classes) for stage in ("val", "test")})
         if isinstance(getattr(criterion, "quality", None), PredictedIoU):
             self.metrics.update({f"{stage}_iou_error": IoUError() for stage in ("val", "test")})
@@ -104,10 +109,15 @@ class LitDetector(LightningModule):
     def detect(self, batch: Batch, stage: str | None = None) -> list[Detections]:
         """Final boxes of each image of the batch, in pixels of the original files. stage: of an evaluation (val, test),
         which judges the predicted IoU on the way."""
-        predictions, anchors = self(batch.images)
-        if stage is not None:
-            self._judge_iou(batch, predictions, anchors, stage)
-        found = self.postprocess(predictions, anchors, batch.sizes)
+
+        def look(images: Tensor) -> tuple[Predictions, Anchors]:
+            predictions, anchors = self(images)
+            if stage is not None and images is batch.images:  # of several views the pictures as they are
+                self._judge_iou(batch, predictions, anchors, stage)
+            return predictions, anchors
+
+        testing = Single() if stage == "val" else self.testing
+        found = testing(look, batch, self.postprocess)
         return [
             Detections(d.boxes / scale.repeat(2), d.scores, d.labels)
             for d, scale in zip(found, batch.scales, strict=True)
