@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
@@ -31,7 +32,9 @@ def recipe_of(row):
 
 # Rows of one recipe differ at scale=paper in what they differ in at scale=mini: one of each will do.
 ROW_OF = {recipe_of(row) or "coco_1x": row for row in ROWS}
-STUDIED = {"name", "method_name", "detector", "assigner", "loss", "postprocess", "callbacks"}
+STUDIED = {
+    "name", "method_name", "detector", "assigner", "loss", "postprocess", "callbacks", "testing", "trained_as",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,7 +71,7 @@ def test_every_recipe_is_a_row_s():
 def test_a_row_at_mini_scale_differs_in_what_it_studies_alone(row):
     """Whatever its recipe, so that any two rows of any papers may be compared."""
     ours, usual = plain(f"experiment={row}"), plain("scale=mini")
-    assert {key for key in ours if ours[key] != usual[key]} <= STUDIED
+    assert {key for key in ours if ours[key] != usual.get(key)} <= STUDIED
     assert ours["name"] == row
     checked(f"experiment={row}")
 
@@ -112,6 +115,37 @@ def test_schedules_are_the_papers_in_iterations(recipe, batch, rate, epochs, dec
     assert (schedule.optimizer, schedule.momentum, schedule.weight_decay) == ("sgd", 0.9, 1e-4)
     assert schedule.iterations % schedule.val_every == 0
     assert cfg.backbone.name == backbone
+
+
+@pytest.mark.parametrize(
+    ("recipe", "iterations", "decays", "backbone", "deformable"),
+    [
+        ("paa135k", 135_000, [90_000, 120_000], "resnet50", []),
+        ("paa180k_r101", 180_000, [120_000, 160_000], "resnet101", []),
+        ("paa180k_x101", 180_000, [120_000, 160_000], "resnext101_64x4d", []),
+        ("paa180k_r101_dcn", 180_000, [120_000, 160_000], "resnet101", [3, 4, 5]),
+        ("paa180k_x101_dcn", 180_000, [120_000, 160_000], "resnext101_64x4d", [4, 5]),
+        ("paa180k_x152_dcn", 180_000, [120_000, 160_000], "resnext152_32x8d", [4, 5]),
+    ],
+)
+def test_schedules_of_paa_are_printed_in_iterations(recipe, iterations, decays, backbone, deformable):
+    cfg = at_paper_scale(recipe)
+    schedule = instantiate(cfg.schedule)
+    assert cfg.loader.batch_size == schedule.base_batch == 16
+    assert (schedule.lr, schedule.iterations, list(schedule.milestones)) == (0.01, iterations, decays)
+    assert (schedule.optimizer, schedule.momentum, schedule.weight_decay) == ("sgd", 0.9, 1e-4)
+    assert (schedule.warmup, schedule.factor(0), schedule.factor(500)) == (500, pytest.approx(1 / 3, abs=1e-4), 1)
+    assert schedule.iterations % schedule.val_every == 0
+    assert (cfg.backbone.name, cfg.backbone.deformable_stages) == (backbone, deformable)
+
+
+def test_paa_draws_the_shorter_side_from_640_to_800():
+    data = build_datamodule(at_paper_scale("paa180k_r101"))
+    resize, rng = data.train_transform.resize, np.random.default_rng(0)
+    drawn = {min(resize(480, 720, rng)) for _ in range(1000)}
+    assert drawn == set(range(640, 801, 8))
+    assert data.eval_transform.resize(480, 720, None) == (800, 1200)
+    assert resize(300, 900, rng) == (444, 1333)
 
 
 @pytest.mark.parametrize(
