@@ -176,6 +176,15 @@ def test_what_is_asked_for_wins_over_the_recipe():
     assert (cfg.schedule.iterations, cfg.resize.size, cfg.backbone.name) == (180000, 800, "resnet34")
 
 
+@pytest.mark.parametrize("row", [row for row in ROWS if row.endswith("_ms")])
+def test_multi_scale_rows_differ_from_their_row_after_training_alone(row):
+    ours = plain(f"experiment={row}", "scale=paper")
+    other = plain(f"experiment={ours['trained_as']}", "scale=paper")
+    changed = {key for key in ours if ours[key] != other.get(key)}
+    assert {"testing"} <= changed - {"name", "trained_as"} <= {"testing", "postprocess"}
+    assert row == f"{ours['trained_as']}_ms"
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_study_can_be_read(path):
     assert read_study(path).name == f"{path.parent.name}/{path.stem}"
@@ -194,6 +203,14 @@ def test_every_study_can_be_read(path):
         ("alrp/table2/alrp_giou_sb", "loss.kind", "giou"),
         ("alrp/table2/alrp_giou_sb", "postprocess.score_threshold", 0.0),
         ("alrp/atss/one_atss", "assigner._target_", "detlab.assigners.atss.ATSS"),
+        ("paa/table2_left/retinanet", "detector.anchors.octaves", 3),
+        ("paa/table3/paa_r101", "detector.head.deformable_last", None),
+        ("paa/table3/paa_r101", "postprocess.nms._target_", "detlab.postprocess.ScoreVoting"),
+        ("paa/table3/paa_x152_dcn", "detector.head.deformable_last", True),
+        ("paa/table3/atss_x101_dcn_ms", "detector.head.deformable_last", True),
+        ("paa/table3/atss_x101_dcn_ms", "detector.head.quality", "centerness"),
+        ("paa/table3/paa_x101_dcn_ms", "testing._target_", "detlab.testing.MultiScale"),
+        ("paa/table3/paa_x101_dcn_ms", "trained_as", "paa/table3/paa_x101_dcn"),
     ],
 )
 def test_rows_are_what_they_are_called(row, key, value):
