@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import torch
 
 from detlab.build import build_datamodule, build_module, evaluation_loader, load_run, load_weights
+from detlab.lit import LitDetector
 from detlab.models.dense import DenseDetector
+from detlab.structures import Batch
+from detlab.testing import MultiScale
 
 SHORT = ["run_dir=run", "logger=csv", "logger.pictures=0", "report=false"]
 ONE_STEP = ["schedule.iterations=1", "schedule.val_every=1"]
@@ -30,16 +35,33 @@ def overlap(a: list[float], b: list[float]) -> float:
     return inside / (sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)) - inside)
 
 
-@torch.no_grad()
-def measured_one_by_one(folder: str) -> float:
-    """The same from the checkpoint, picture by picture and anchor by anchor."""
+def detector_and_pictures(folder: str) -> tuple[LitDetector, Iterable[Batch]]:
     cfg, classes, state, _ = load_run(folder)
     module = build_module(cfg, classes, training=False).eval()
     load_weights(module, state, folder)
     data = build_datamodule(cfg)
     data.eval_batch_size = 1
+    return module, evaluation_loader(data, data.index("val"))
+
+
+@torch.no_grad()
+def measured_in_views(folder: str, scales: tuple[float, ...]) -> float:
+    """What a test at several scales measures: of the view that is the picture as it is, if there is one."""
+    module, pictures = detector_and_pictures(folder)
+    module.testing = MultiScale(scales)
+    error = module.metrics["test_iou_error"]
+    error.update(torch.empty(0), torch.empty(0))
+    for batch in pictures:
+        module.detect(batch, "test")
+    return float(error.compute())
+
+
+@torch.no_grad()
+def measured_one_by_one(folder: str) -> float:
+    """The same from the checkpoint, picture by picture and anchor by anchor."""
+    module, pictures = detector_and_pictures(folder)
     errors = []
-    for batch in evaluation_loader(data, data.index("val")):
+    for batch in pictures:
         predictions, anchors = module(batch.images)
         assert predictions.quality is not None
         index = module.assigner(anchors, batch.targets, predictions).gt_index[0]
@@ -77,6 +99,8 @@ def test_a_head_that_predicts_iou_is_judged_by_it(detlab, tiny, monkeypatch):
     assert evaluated.status == 0, evaluated.err
     assert read_metrics("again")["test"]["IoU_error"] == metrics["test"]["IoU_error"]
     assert "IoU_error" in evaluated.out
+    assert measured_in_views("run", (0.5, 1.0)) == pytest.approx(metrics["test"]["IoU_error"], abs=2e-6)
+    assert math.isnan(measured_in_views("run", (0.5,)))
     assert detlab("report", "run").status == 0
     assert "IoU_error" in Path("run/report.html").read_text()
 
