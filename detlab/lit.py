@@ -30,7 +30,8 @@ class LitDetector(LightningModule):
     `total_batch`: images per optimiser step over all processes, for linear scaling of the learning rate. `testing`: how
     pictures are looked at outside validation, which, coming often, looks at each once; None: once.
     Evaluation is in pixels of the original files. `detections` holds what the last evaluation found, by image
-    id, in those pixels, on whichever process; `pr_curves` its precision over recall per class, by stage.
+    id, in those pixels, on whichever process; `pr_curves` its precision over recall per class, by stage; `counts` how
+    many anchors the objects of the last training step got, the mean over processes.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class LitDetector(LightningModule):
             self.metrics.update({f"{stage}_iou_error": IoUError() for stage in ("val", "test")})
         self.detections: dict[int, Detections] = {}
         self.pr_curves: dict[str, Any] = {}
+        self.counts: Counts | None = None
 
     def forward(self, images: Tensor) -> tuple[Predictions, Anchors]:
         """``[B, 3, H, W]`` normalised pictures → predictions for every anchor, and the anchors."""
@@ -89,7 +91,8 @@ class LitDetector(LightningModule):
         self.log("train/skipped_images", mean[0] * process_count(), batch_size=1, reduce_fx="sum", on_epoch=False)
         logged = {f"train/{name}": value for name, value in zip(losses, mean[1 : len(losses) + 1], strict=True)}
         if counts is not None:
-            objects, positives, unmatched = mean[-3:]
+            self.counts = Counts(*mean[-3:])
+            objects, positives, unmatched = self.counts
             objects = objects.clamp(min=1e-6)
             logged |= {
                 "train/positives_per_object": positives / objects,

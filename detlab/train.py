@@ -75,7 +75,8 @@ def _train_beside(word: dict[str, Any], group: Any) -> None:
     data.setup()
     module = build_module(cfg, data.classes, training=True)
     checkpoint = Path(word["checkpoint"]) if word["checkpoint"] else None
-    _fit(cfg, word["config"], module, data, RunFolder(cfg.run_dir), group, checkpoint)
+    trained = RunFolder(word["trained"]) if word["trained"] else None
+    _fit(cfg, word["config"], module, data, RunFolder(cfg.run_dir), group, checkpoint, trained)
 
 
 def check(cfg: Any, experiment: str | None = None) -> None:
@@ -94,12 +95,14 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from detlab.build import build_datamodule, build_module, find_checkpoint, rehearse_trainer
+    from detlab.trained import find_trained
 
     check(cfg, _experiment())
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     if folder.holds_finished(config) and not cfg.overwrite:
         log.info("%s is finished already (overwrite=true runs it again).", folder.path)
         return folder.read_metrics()
+    trained = find_trained(config)
     group.start(rehearse_trainer(cfg).world_size, "from detlab.train import follow; follow()")
     seed_everything(cfg.seed, verbose=False)
     data = build_datamodule(cfg)
@@ -114,16 +117,24 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     _log_to_file(folder.path / "train.log")
     _say_what_was_skipped(data)
     checkpoint = find_checkpoint(str(folder.path)) if state == "unfinished" and folder.last.exists() else None
+    if trained:
+        log.info("%s has the weights that this run would train.", trained.path)
+        checkpoint = checkpoint or trained.last
     group.tell(
-        {"config": OmegaConf.to_container(cfg, resolve=True), "checkpoint": str(checkpoint) if checkpoint else None}
+        {
+            "config": OmegaConf.to_container(cfg, resolve=True),
+            "checkpoint": str(checkpoint) if checkpoint else None,
+            "trained": str(trained.path) if trained else None,
+        }
     )
-    return _fit(cfg, config, module, data, folder, group, checkpoint)
+    return _fit(cfg, config, module, data, folder, group, checkpoint, trained)
 
 
 def _fit(
-    cfg: Any, config: Any, module: Any, data: Any, folder: Any, group: Any, checkpoint: Path | None
+    cfg: Any, config: Any, module: Any, data: Any, folder: Any, group: Any, checkpoint: Path | None, trained: Any = None
 ) -> dict[str, Any]:
-    """Train and evaluate, in every process of `group`; the first saves the results and returns them."""
+    """Train and evaluate, in every process of `group`; the first saves the results and returns them. trained: the
+    folder of a run whose weights, in `checkpoint`, need only be evaluated."""
     from hydra.utils import instantiate
 
     from detlab.build import command_line
@@ -141,6 +152,8 @@ def _fit(
         log.info("Going on from %s at iteration %d.", checkpoint, start)
     data.start_batch = start * cfg.trainer.get("accumulate_grad_batches", 1)
     history = HistoryLogger(folder.history, resume_at=start if checkpoint else None)
+    if trained:
+        history.take_training(trained.history)
     tracker = instantiate(cfg.logger.tracker, _convert_="all") if cfg.logger.get("tracker") and group.leads else None
     schedule = instantiate(cfg.schedule, _convert_="all")
     speed = Speed()
@@ -166,6 +179,9 @@ def _fit(
         try:
             trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
             history.save()
+            if trained:
+                trainer.validate(module, datamodule=data, verbose=False)
+                trainer.save_checkpoint(folder.last)
             trainer.test(module, datamodule=data, verbose=False)
         except BaseException as error:
             # Lightning answers Ctrl-C and SIGTERM with SystemExit. What else follows upon a SIGTERM, which a scheduler
@@ -191,6 +207,11 @@ def _fit(
             "parameters_million": round(parameters, 3),
             "iterations": schedule.iterations,
             "skipped_images": data.skipped_counts,
+            **(
+                {"trained_as": {"run": str(trained.path), "commit": trained.read_metrics()["commit"]}}
+                if trained
+                else {}
+            ),
         }
         saved = save_results(folder, module, data, result, values, pictures=cfg.logger.pictures, tracker=tracker)
     finally:

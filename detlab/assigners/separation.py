@@ -30,7 +30,8 @@ def separate(losses: Tensor, mask: Tensor, scheme: Scheme = "c") -> Tensor:
 
     - c: positive up to the low-loss peak (samples of the other component with less loss included), the rest negative.
     - b: as c, but the other samples of the low-loss component are ignored.
-    - a: those too are positive: the cut is where both components are equally probable.
+    - a: those too are positive: what is more probably of the low-loss component (which, where it is the wider one, may
+      own the far end, too), and all up to its peak.
     - d: as a, but samples of the high-loss component up to its peak are ignored.
 
     c is what the authors' code does since August 2020, and their advice. Of the others the paper has a drawing and no

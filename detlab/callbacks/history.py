@@ -45,6 +45,13 @@ class HistoryLogger(Logger):
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The config stands in `config.yaml`."""
 
+    def take_training(self, path: Path) -> None:
+        """Take over from another run's history what it logged while training, its evaluations left out."""
+        for step, row in read_rows(path).items():
+            kept = {name: value for name, value in row.items() if not name.startswith(("val/", "test/"))}
+            if kept:
+                self.rows[step] = kept | self.rows.get(step, {})
+
     def latest(self, prefix: str) -> dict[str, float]:
         """The newest values whose names begin with `prefix`: those of the last row that has any."""
         for step in sorted(self.rows, reverse=True):

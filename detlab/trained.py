@@ -1,0 +1,49 @@
+"""A run that needs no training of its own, since another run has trained the same with other post-processing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detlab.errors import UserError
+from detlab.runs import RunFolder, differences, identity
+
+log = logging.getLogger(__name__)
+
+AFTER_TRAINING = ("postprocess", "testing", "trained_as")
+
+
+def find_trained(config: Mapping[str, Any]) -> RunFolder | None:
+    """The finished run that `config` names under `trained_as` (``<paper>/<table>/<row>``), of the same setting and
+    seed; None where it names none, or where that run is not finished: then training is done here.
+
+    Raises UserError where that run differs in more than what happens after training.
+    """
+    other = config.get("trained_as")
+    if not other:
+        return None
+    folder = RunFolder(_beside(config, str(other)))
+    if folder.state() != "finished" or not folder.last.is_file():
+        log.info("%s is not finished, so this run trains by itself.", folder.path)
+        return None
+    changes = differences(_training(folder.read_config()), _training(config))
+    if changes:
+        raise UserError(
+            f"trained_as={other}: {folder.path} was trained otherwise ({'; '.join(changes[:6])}): train this run by "
+            "itself with trained_as=null, or train that one again with overwrite=true."
+        )
+    return folder
+
+
+def _training(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in identity(config).items() if key not in AFTER_TRAINING}
+
+
+def _beside(config: Mapping[str, Any], other: str) -> Path:
+    """Where the run called `other` lies, if `config`'s own lies where its name says; else below ``runs``."""
+    tail = Path(str(config["name"])) / str(config["setting"]) / f"seed={config['seed']}"
+    own, parts = Path(str(config["run_dir"])), len(tail.parts)
+    root = Path(*own.parts[:-parts]) if own.parts[-parts:] == tail.parts else Path("runs")
+    return root / other / str(config["setting"]) / f"seed={config['seed']}"
