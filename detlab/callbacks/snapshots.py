@@ -143,7 +143,11 @@ def _rounded(values: NDArray[Any], digits: int) -> list[Any]:
 
 
 def _snapshot(fields: Mapping[str, Any]) -> Snapshot:
-    boxes = {name: np.array(fields[name], float).reshape(-1, 4) for name in ("objects", "anchors", "predicted")}
-    integers = {name: np.array(fields[name], np.int64).reshape(-1) for name in ("labels", "of", "state")}
+    boxes: dict[str, Any] = {
+        name: np.array(fields[name], float).reshape(-1, 4) for name in ("objects", "anchors", "predicted")
+    }
+    integers: dict[str, Any] = {
+        name: np.array(fields[name], np.int64).reshape(-1) for name in ("labels", "of", "state")
+    }
     floats = {name: np.array(fields[name], float).reshape(-1) for name in ("cost", "iou")}  # None becomes nan
     return Snapshot(**boxes, **integers, **floats)
