@@ -169,14 +169,15 @@ def _crowded(row: list[float], boxes: list[list[float]], targets: Targets) -> bo
 
 
 def _intersection(a: list[float], b: list[float]) -> Fraction:
-    width = min(Fraction(a[2]), Fraction(b[2])) - max(Fraction(a[0]), Fraction(b[0]))
-    height = min(Fraction(a[3]), Fraction(b[3])) - max(Fraction(a[1]), Fraction(b[1]))
-    return max(width, Fraction(0)) * max(height, Fraction(0))
+    if min(a[2], b[2]) <= max(a[0], b[0]) or min(a[3], b[3]) <= max(a[1], b[1]):
+        return Fraction(0)
+    width = Fraction(min(a[2], b[2])) - Fraction(max(a[0], b[0]))
+    return width * (Fraction(min(a[3], b[3])) - Fraction(max(a[1], b[1])))
 
 
 def iou(a: list[float], b: list[float]) -> Fraction:
     both = _intersection(a, b)
-    return both / (_intersection(a, a) + _intersection(b, b) - both)
+    return both and both / (_intersection(a, a) + _intersection(b, b) - both)
 
 
 def focal(logits: list[float], label: int, looked_for: list[bool], alpha: float = 0.25, gamma: float = 2.0) -> float:
