@@ -107,11 +107,11 @@ def paa(topk: int, scheme: str) -> Choice:
     return choose
 
 
-def fixed_number(number: int, topk: int) -> Choice:
+def fixed_number(number: int) -> Choice:
     def choose(levels: list[list[float]]) -> list[int]:
-        near = sorted(cost for level in levels for cost in level[:topk])
-        limit = near[:number][-1]
-        return [int(place < topk and cost <= limit) for level in levels for place, cost in enumerate(level)]
+        costs = [cost for level in levels for cost in level]
+        dearest = sorted(costs)[:number][-1]
+        return [int(cost <= dearest) for cost in costs]
 
     return choose
 
