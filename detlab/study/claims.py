@@ -24,10 +24,24 @@ def judge(claim: Claim, rows: Sequence[TableRow], source: str = "") -> list[Verd
     means over seeds, and its interval from resampled seeds, the same for every row (`bootstrap_interval`, which
     says how little three seeds prove). The claim holds where the whole interval is on its side (``>=`` and ``<=``
     count the border), fails where the whole interval is beyond the border, and is undecided else, and always with
-    fewer than three common seeds.
+    fewer than three common seeds. That a training fails holds where all runs of its row have failed, and fails where
+    one has finished.
     """
     by_name = {row.name: row for row in rows}
+    if claim.failing:
+        return [_judge_failure(claim, by_name[claim.failing], source)]
     return [_judge_part(part, by_name, source) for part in claim.parts]
+
+
+def _judge_failure(claim: Claim, row: TableRow, source: str) -> Verdict:
+    failed = sum(run.state == "failed" for run in row.runs)
+    if row.finished:
+        return Verdict(claim.text, source, "fails", seeds=failed + len(row.finished))
+    if failed == len(row.runs) and failed >= FEWEST_SEEDS:
+        return Verdict(claim.text, source, "holds", seeds=failed)
+    waiting = len(row.runs) - failed
+    reason = f"{waiting} of {len(row.runs)} runs have not ended" if waiting else f"{failed} seeds; three are needed"
+    return Verdict(claim.text, source, "undecided", seeds=failed, reason=reason)
 
 
 def _judge_part(part: Part, rows: Mapping[str, TableRow], source: str) -> Verdict:

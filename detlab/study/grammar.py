@@ -13,6 +13,8 @@ from detlab.study.metric_names import check_metric
 
 LONGEST = 500  # characters; more is no claim, and deep nesting could overflow Python's parser
 
+FAILS = "fails"
+
 _FORM = "write it as 'METRIC: row > other_row'"
 _COMPARISONS: dict[type[ast.cmpop], str] = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<="}
 
@@ -34,15 +36,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim and its comparisons: one, or in a chain ``a < b < c`` one per neighbouring pair."""
+    """A claim and its comparisons: one, or in a chain ``a < b < c`` one per neighbouring pair. `failing`: the row whose
+    training is said to fail, in place of comparisons."""
 
     text: str
     parts: tuple[Part, ...]
+    failing: str = ""
 
     @property
     def rows(self) -> tuple[str, ...]:
         """The names of the rows it speaks of, in order."""
-        return tuple(dict.fromkeys(row for part in self.parts for row in part.rows))
+        named = (self.failing,) if self.failing else ()
+        return tuple(dict.fromkeys([*named, *(row for part in self.parts for row in part.rows)]))
 
 
 def parse_claim(text: str, rows: Collection[str]) -> Claim:
@@ -51,7 +56,7 @@ def parse_claim(text: str, rows: Collection[str]) -> Claim:
     An expression compares with ``> >= < <=``, chains included; its sides are row names, numbers in points, ``+``
     and ``-``, ``*`` and ``/`` by numbers, brackets, ``abs(…)``, and ``AP75(row)`` for a row under another metric
     than the one in front. Without ``METRIC:`` every row must be written so; the metric of one class
-    (``AP/car: a > b``) can only stand in front.
+    (``AP/car: a > b``) can only stand in front. ``fails: row`` claims that the training of a row fails.
 
     Raises UserError, quoting the claim, for anything else.
     """
@@ -62,6 +67,10 @@ def parse_claim(text: str, rows: Collection[str]) -> Claim:
         raise reader.error(_FORM)
     if len(expression) > LONGEST:
         raise reader.error(f"it is longer than {LONGEST} characters; make it several claims")
+    if metric == FAILS:
+        if expression not in rows:
+            raise reader.error(f"there is no row '{expression}'{nearest(expression, rows)}; write 'fails: row'")
+        return Claim(text, (), failing=expression)
     if metric:
         check_metric(metric, f"claim '{text}'")
     try:

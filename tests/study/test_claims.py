@@ -1,5 +1,6 @@
 import itertools
 import operator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,3 +177,23 @@ def test_intervals_equal_python_on_every_resample_of_the_seeds(row, text):
         beyond = next(i for i in range(len(margins)) if (i + 1) / len(margins) >= 0.025)
         assert found.low == pytest.approx(margins[beyond], abs=1e-6)
         assert found.high == pytest.approx(margins[-1 - beyond], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("states", "decision", "seeds", "reason"),
+    [
+        (["failed"] * 3, "holds", 3, ""),
+        (["failed", "finished", "failed"], "fails", 3, ""),
+        (["failed", "finished", "missing"], "fails", 2, ""),
+        (["failed", "failed", "missing"], "undecided", 2, "1 of 3 runs have not ended"),
+        (["unfinished"] * 3, "undecided", 0, "3 of 3 runs have not ended"),
+        (["failed"] * 2, "undecided", 2, "2 seeds; three are needed"),
+        ([], "undecided", 0, "0 seeds; three are needed"),
+    ],
+)
+def test_a_training_fails_when_all_its_runs_have(states, decision, seeds, reason):
+    row = TableRow("a", "a", {}, [Run(Path(str(seed)), seed, state) for seed, state in enumerate(states)])
+    found = verdict("fails: a", row, source="Table 1")
+    assert (found.claim, found.source) == ("fails: a", "Table 1")
+    assert (found.decision, found.seeds, found.reason) == (decision, seeds, reason)
+    assert found.difference is None

@@ -60,6 +60,11 @@ def test_rows_are_named_once_and_in_order():
     assert parse_claim("AP: c - abs(a - c) > AP75(a)", ROWS).rows == ("c", "a")
 
 
+def test_a_training_may_be_said_to_fail():
+    claim = parse_claim("fails:  a", ROWS)
+    assert (claim.text, claim.failing, claim.rows, claim.parts) == ("fails: a", "a", ("a",), ())
+
+
 def test_one_class_stands_in_front():
     (part,) = parse_claim("AP/traffic light: red: a > b", ROWS).parts
     assert set(part.margin.measures()) == {Measure("a", "AP/traffic light: red"), Measure("b", "AP/traffic light: red")}
@@ -92,6 +97,8 @@ def test_a_row_may_be_called_like_a_function():
         ("AP: a > Ap75(b)", "claim 'AP: a > Ap75(b)': there is no metric 'Ap75' (did you mean 'AP75'?)."),
         ("AP: a * b > 1", "claim 'AP: a * b > 1': it multiplies rows by rows; * and / go by numbers."),
         ("AP: a / b > 1", "claim 'AP: a / b > 1': it divides by a row; instead of a / b > 1.1 write a > 1.1 * b."),
+        ("fails: z", "claim 'fails: z': there is no row 'z' (valid: a, b, c); write 'fails: row'."),
+        ("fails: a > b", "claim 'fails: a > b': there is no row 'a > b' (valid: a, b, c); write 'fails: row'."),
         ("AP: a / (1 - 1) > b", "claim 'AP: a / (1 - 1) > b': it divides by zero."),
         ("AP: 2 > 1", "claim 'AP: 2 > 1': '2 > 1' does not depend on any row."),
         ("AP: a - b > a - b", "claim 'AP: a - b > a - b': 'a - b > a - b' does not depend on any row."),
