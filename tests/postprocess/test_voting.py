@@ -67,10 +67,10 @@ def test_equals_the_loop(sigma: float, min_iou: float, use_scores: bool) -> None
     assert (voted - boxes[:40]).abs().max() > 0.5
 
 
-@pytest.mark.parametrize("pairs", [1, 100, 5000, voting.PAIRS])
+@pytest.mark.parametrize("pairs", [1, 100, 5000, voting.PAIRS_CPU])
 def test_a_thousand_boxes_whatever_is_held_at_a_time(pairs: int, monkeypatch) -> None:
     """Classes of very different sizes, so that chunks differ in width, too."""
-    monkeypatch.setattr(voting, "PAIRS", pairs)
+    monkeypatch.setattr(voting, "PAIRS_CPU", pairs)
     boxes, _, scores = crowd(1000, span=600)
     labels = (torch.rand(1000, generator=torch.Generator().manual_seed(1)) ** 4 * 80).long()
     assert labels.bincount().max() > 20 * labels.bincount()[-10:].max()
@@ -85,10 +85,9 @@ def test_double_precision_is_kept() -> None:
     torch.testing.assert_close(voted, expected, atol=1e-10, rtol=0)
 
 
-def test_no_more_pairs_than_allowed_are_held_at_a_time(monkeypatch) -> None:
-    monkeypatch.setattr(voting, "PAIRS", 1000)
+def test_no_more_pairs_than_allowed_are_held_at_a_time() -> None:
     counts = torch.tensor([3, 900, 0, 400, 5, 5, 4, 2000, 1] + [30] * 200)
-    chunks = list(voting._chunks(counts))
+    chunks = list(voting._chunks(counts, 1000))
     rows = torch.cat([rows for rows, _ in chunks])
     assert sorted(rows.tolist()) == [i for i, count in enumerate(counts.tolist()) if count]
     for rows, width in chunks:
