@@ -15,7 +15,7 @@ from detlab.postprocess.nms import ClassNMS
 
 # Pairs of a box and one that may vote on it, looked at at a time. On CUDA a call costs more than the pairs it looks at,
 # on the CPU more pairs only leave the cache.
-PAIRS, PAIRS_CPU = 2**21, 2**17
+PAIRS, PAIRS_CPU = 2**20, 2**17
 
 
 class ScoreVoting:
@@ -106,7 +106,7 @@ def score_voting(
         voter = first[rows][row] + slot
         own, others = boxes[rows[row]], voters[voter]  # [P, 4]
         iou = aligned_iou(own, others)
-        log_weight = (log_scores[voter] - (1 - iou) ** 2 / sigma).masked_fill(iou <= min_iou, -torch.inf)
+        log_weight = (log_scores[voter] - (1 - iou) ** 2 / sigma).masked_fill(~(iou > min_iou), -torch.inf)
         largest = log_weight.new_full((len(rows),), torch.finfo(kind).min).scatter_reduce(0, row, log_weight, "amax")
         weight = (log_weight - largest[row]).exp()
         summed = torch.cat([weight[None], weight * (others - own).T])  # [5, P]

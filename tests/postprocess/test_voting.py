@@ -170,6 +170,12 @@ def test_huge_boxes(size: float) -> None:
     torch.testing.assert_close(voted.double() / size, expected, atol=1e-3, rtol=0)
 
 
+def test_boxes_too_large_for_an_area_stay() -> None:
+    """Their areas are infinite, their IoU is not a number."""
+    boxes, labels, scores = crowd(30, classes=1)
+    assert torch.equal(score_voting(boxes * 1e25, labels, boxes * 1e25, scores, labels), boxes * 1e25)
+
+
 def test_boxes_without_area_stay() -> None:
     boxes = torch.tensor([[5.0, 5, 5, 9], [0, 0, 10, 10]])
     zero = torch.zeros(2).long()
