@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +14,12 @@ from detlab.assigners.mixture import fit_two_gaussians
 from detlab.assigners.separation import Scheme, separate
 from detlab.callbacks.snapshots import Snapshot, of_object, take_snapshots
 from detlab.drawings.drawing import Runs
-from detlab.drawings.paa_runs import PAA
+from detlab.drawings.paa_runs import PAA, Recorded, recorded
 from detlab.drawings.picture import Picture
 from detlab.errors import UserError
 from detlab.figures.assigned import Cell, draw_cell
 from detlab.figures.mixtures import SHADES, Fit, draw_schemes, draw_scored_anchors, fit_csv
+from detlab.runs import RunFolder
 
 SCHEMES: dict[Scheme, str] = {
     "a": "(a) cut where both are as probable",
@@ -84,12 +86,16 @@ def separated(costs: NDArray[np.float64], scheme: Scheme) -> NDArray[np.int64]:
 
 
 def find_example(runs: Runs) -> Example:
-    """The object with the most candidates in the first validation pictures of a finished run, or a made-up one."""
+    """Of a finished run the object with the most candidates, in the first validation pictures as its last weights see
+    them or, where its checkpoints are gone, in what it recorded; without a run a made-up one."""
     try:
         found = runs.of([PAA])[PAA]
     except UserError:
         return made_up()
-    return of_checkpoint(Path(found[0].folder))
+    for run in found:
+        if RunFolder(run.folder).last.is_file():
+            return of_checkpoint(Path(run.folder))
+    return of_record(recorded(runs))
 
 
 def made_up(seed: int = 0) -> Example:
@@ -116,17 +122,34 @@ def of_checkpoint(folder: Path) -> Example:
     data = build_datamodule(own)
     index = data.val_index
     dataset = DetectionDataset(index, data.eval_transform, data.mean, data.std, evaluation=True)
-    best: tuple[int, int, Snapshot, int] | None = None
+    taken = []
     for row in range(min(LOOK_AT, len(index))):
         sample = dataset[row]
         assert sample is not None, "pictures that cannot be read have raised"
-        (one,) = take_snapshots(module, collate([sample]))
-        counts = np.bincount(one.of[np.isfinite(one.cost)], minlength=1)
-        if best is None or counts.max() > best[0]:
-            best = int(counts.max()), row, one, int(counts.argmax())
-    if best is None or best[0] == 0:
-        raise UserError(f"{folder}: no anchor has a cost in the first pictures of its validation data.")
-    _, row, one, number = best
+        taken += take_snapshots(module, collate([sample]))
+    row, one = fullest(taken, folder)
     words = f"Picture {int(index.ids[row])}, the object with the most candidates, as the finished {folder} sees it."
-    alone = of_object(one, number)
-    return Example(alone.cost, read_image(str(index.paths[row])), alone, words)
+    return Example(one.cost, read_image(str(index.paths[row])), one, words)
+
+
+def of_record(known: Recorded) -> Example:
+    """From the last moment that a run recorded."""
+    position, one = fullest([course.snapshots[-1] for course in known.courses], known.run)
+    course = known.courses[position]
+    words = (
+        f"Picture {course.name}, the object with the most candidates, as {known.run} saw it after "
+        f"{course.iterations[-1]:,} iterations."
+    )
+    return Example(one.cost, course.image, one, words)
+
+
+def fullest(snapshots: Sequence[Snapshot], folder: Path) -> tuple[int, Snapshot]:
+    """Which of the pictures has the object with the most candidates (the first of equals), and that object alone.
+
+    Raises UserError where none has any: the run in `folder` does not go by costs.
+    """
+    counts = [np.bincount(one.of[np.isfinite(one.cost)], minlength=1) for one in snapshots]
+    best = int(np.argmax([count.max() for count in counts])) if counts else 0
+    if not counts or counts[best].max() == 0:
+        raise UserError(f"{folder}: no anchor has a cost in the pictures that it was asked about.")
+    return best, of_object(snapshots[best], int(counts[best].argmax()))

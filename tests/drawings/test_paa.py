@@ -17,7 +17,7 @@ from detlab.drawings.drawing import Drawing, Runs
 from detlab.drawings.paa import FIGURES
 from detlab.drawings.paa_counts import COLUMN, FIXED, MOST
 from detlab.drawings.paa_runs import PAA
-from detlab.drawings.paa_scores import SCHEMES, fitted, made_up
+from detlab.drawings.paa_scores import SCHEMES, fitted, fullest, made_up
 from detlab.drawings.picture import Picture
 from detlab.errors import UserError
 from detlab.figures.style import colour, rgb
@@ -178,3 +178,23 @@ def test_a_run_gives_figures_1_and_3_a_real_object(detlab, tiny):
     first, second = FIGURES["figure1"](runs), FIGURES["figure1"](runs)
     assert first.csv() == second.csv()
     assert 1 <= len(rows(first)) == len(rows(drawing)) / 4
+
+
+def test_a_run_without_checkpoints_gives_what_it_recorded(make_run, tmp_path):
+    keep(make_run(PAA), ["7", "9"])
+    drawing = FIGURES["figure1"](Runs(tmp_path / "runs", "mini"))
+    assert drawing.from_runs
+    assert drawing.caption.startswith("Picture 7, the object with the most candidates, as ")
+    assert "after 1,250 iterations" in drawing.caption
+    assert [float(row["score"]) for row in rows(drawing)] == pytest.approx((-snapshot(3).cost[:4]).tolist(), abs=1e-5)
+    make_run(PAA, setting="bare")
+    with pytest.raises(UserError, match="kept no assignments; train it again"):
+        FIGURES["figure1"](Runs(tmp_path / "runs", "bare"))
+
+
+def test_without_any_cost_there_is_nothing_to_show(tmp_path):
+    unknown = snapshot(2)._replace(cost=np.full(8, np.nan))
+    for snapshots in ([], [unknown]):
+        with pytest.raises(UserError, match="no anchor has a cost"):
+            fullest(snapshots, tmp_path)
+    assert fullest([unknown, snapshot(2)], tmp_path)[0] == 1
