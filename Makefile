@@ -16,7 +16,7 @@ ARGS ?=# any further overrides
 SETTING := $(or $(DATA_CONFIG),$(SCALE))
 CHOSEN = scale=$(SCALE) $(if $(DATA_CONFIG),data=$(DATA_CONFIG) setting=$(DATA_CONFIG)) $(if $(DATA),data.root=$(DATA))
 # Tables whose rows differ at SCALE=paper alone (backbone, resolution); elsewhere they run only if TABLE names them.
-PAPER_ONLY := iou_balanced/table1 alrp/table4
+PAPER_ONLY := iou_balanced/table1 alrp/table4 paa/table3
 SKIPPED = $(if $(filter-out paper,$(SCALE)),$(if $(filter *,$(TABLE)),$(patsubst %,%/*,$(filter $*/%,$(PAPER_ONLY)))))
 COMMA := ,
 ROWS = experiment=glob($*/$(TABLE)/*$(if $(SKIPPED),$(COMMA)exclude=[$(subst $() ,$(COMMA),$(SKIPPED))]))

@@ -62,13 +62,19 @@ def pairs_as_matched(
     start = torch.tensor([0, *(len(t) for t in targets)], device=anchor.device).cumsum(0)
     source = start[image] + number
     labels = torch.cat([t.labels for t in targets])[source]
-    annotated = torch.stack([t.annotated for t in targets])[image]
+    annotated = torch.stack([t.annotated for t in targets])
+    if annotated.shape[1] != num_classes:
+        raise ValueError(f"Expected `annotated` for {num_classes} classes, got {annotated.shape[1]}.")
+    if annotated.all():
+        class_weights = predictions.boxes.new_ones(1, count, 1)
+    else:
+        class_weights = (annotated[image] | one_hot(labels, num_classes).bool()).float()[None]
     place = anchor - image * anchors.boxes.shape[0]
     quality = predictions.quality
     return Matched(
         logits=predictions.logits.flatten(0, 1)[anchor][None],
         labels=labels[None],
-        class_weights=(annotated | one_hot(labels, num_classes).bool()).float()[None],
+        class_weights=class_weights,
         class_targets=None,
         positive=torch.arange(count, device=anchor.device),
         boxes=predictions.boxes.flatten(0, 1)[anchor],

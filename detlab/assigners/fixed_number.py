@@ -29,7 +29,7 @@ class FixedNumber(ScoredAssigner):
             raise ValueError(f"Expected number of at least 1, got {number}.")
         self.number = number
 
-    def choose(self, candidates: Candidates, objects: int, levels: int) -> Tensor:  # noqa: ARG002
+    def choose(self, candidates: Candidates, objects: int, level_sizes: tuple[int, ...]) -> Tensor:  # noqa: ARG002
         order = candidates.cost.argsort(stable=True)
         order = order[candidates.object[order].argsort(stable=True)]
         rank = torch.empty_like(order)

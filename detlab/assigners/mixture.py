@@ -96,7 +96,7 @@ def _expect(x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     low = offset[:, :1] - 0.5 * (x - means[:, :1]).square() / variances[:, :1]
     high = offset[:, 1:] - 0.5 * (x - means[:, 1:]).square() / variances[:, 1:]
     gap = high - low
-    return low + F.softplus(gap, threshold=40.0), (-gap).sigmoid(), gap.sigmoid()
+    return torch.maximum(low, high) + F.softplus(-gap.abs(), threshold=40.0), (-gap).sigmoid(), gap.sigmoid()
 
 
 def _maximize(x: Tensor, low: Tensor, high: Tensor, regularization: float) -> Tensor:

@@ -35,8 +35,9 @@ class PAA(ScoredAssigner):
         self.topk = topk
         self.scheme: Scheme = scheme
 
-    def choose(self, candidates: Candidates, objects: int, levels: int) -> Tensor:
-        near = cheapest_per_level(candidates, self.topk, levels)
-        costs, mask, place = as_rows(candidates, near, objects, self.topk * levels)
+    def choose(self, candidates: Candidates, objects: int, level_sizes: tuple[int, ...]) -> Tensor:
+        near = cheapest_per_level(candidates, self.topk, len(level_sizes))
+        slots = max(1, sum(min(self.topk, size) for size in level_sizes))
+        costs, mask, place = as_rows(candidates, near, objects, slots)
         verdict = separate(costs, mask, self.scheme).flatten()
         return verdict[place] * near

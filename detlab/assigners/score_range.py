@@ -28,5 +28,5 @@ class ScoreRange(ScoredAssigner):
             raise ValueError(f"Expected a threshold in [0, 1), got {threshold}.")
         self.threshold = threshold
 
-    def choose(self, candidates: Candidates, objects: int, levels: int) -> Tensor:  # noqa: ARG002
+    def choose(self, candidates: Candidates, objects: int, level_sizes: tuple[int, ...]) -> Tensor:  # noqa: ARG002
         return ((-candidates.cost).exp() > self.threshold).long()

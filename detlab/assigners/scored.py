@@ -32,9 +32,9 @@ class ScoredAssigner(ABC):
         self.cost = cost
 
     @abstractmethod
-    def choose(self, candidates: Candidates, objects: int, levels: int) -> Tensor:
+    def choose(self, candidates: Candidates, objects: int, level_sizes: tuple[int, ...]) -> Tensor:
         """What becomes of each candidate, int64 ``[N]``: 1 positive, 0 negative, −1 ignored. `objects` is B times the
-        padded G, `levels` how many levels the pyramid has."""
+        padded G."""
 
     @torch.no_grad()
     def __call__(self, anchors: Anchors, targets: list[Targets], predictions: Predictions | None = None) -> Assignment:
@@ -44,7 +44,7 @@ class ScoredAssigner(ABC):
         boxes, padded = anchors.boxes.float(), pad_targets(targets)
         index = self.nearest.match(boxes, padded)
         found = find_candidates(index, anchors, targets, predictions, self.cost)
-        verdict = self.choose(found, len(targets) * objects_per_image(targets), len(anchors.level_sizes))
+        verdict = self.choose(found, len(targets) * objects_per_image(targets), anchors.level_sizes)
         flat = index.flatten()
         unmatched = torch.where(verdict < 0, IGNORED, BACKGROUND)
         flat[found.anchor] = torch.where(verdict > 0, flat[found.anchor], unmatched)

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
 from detlab.losses.criterion import LocalizationLoss
-from detlab.losses.iou_balanced import Elementwise
 from detlab.structures import Matched
+
+
+class OfPositives(Protocol):
+    """A classification loss that says what each anchor costs as a positive: `Focal`, `CrossEntropy`."""
+
+    def of_positives(self, logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor: ...
 
 
 class AnchorCost(nn.Module):
     """L_cls + λ1 · L_loc of every positive, −log S of Eq. 3: each as if it were the only one.
 
-    classification: any loss that can be taken element by element, summed over the classes (those without weight
-    left out); localization: any box loss. localization_weight: λ1, for scoring 1 whatever it is in training.
+    classification: any loss that can be taken anchor by anchor, summed over the classes (those without weight
+    left out, soft targets not looked at); localization: any box loss that is the less, the better the box (an
+    IoU-balanced one is not: it is 0 for a box that misses its object). localization_weight: λ1, for scoring 1 whatever
+    it is in training.
     Raises ValueError for a negative weight and for a classification loss that only exists for all anchors together
     (the ranking losses).
     """
 
     def __init__(
-        self, classification: Elementwise, localization: LocalizationLoss, localization_weight: float = 1.0
+        self, classification: OfPositives, localization: LocalizationLoss, localization_weight: float = 1.0
     ) -> None:
         super().__init__()
         if localization_weight < 0:
             raise ValueError(f"Expected localization_weight of at least 0, got {localization_weight}.")
-        if not hasattr(classification, "elementwise"):
+        if not hasattr(classification, "of_positives"):
             raise ValueError(
                 "Expected a classification loss that can be taken anchor by anchor (Focal, CrossEntropy), got "
                 f"{type(classification).__name__}."
@@ -37,11 +46,10 @@ class AnchorCost(nn.Module):
     @torch.no_grad()
     def forward(self, matched: Matched) -> Tensor:
         """One cost per positive ``[P]``, float32 or wider, 0 at best."""
+        labels, classes = matched.labels.flatten()[matched.positive], matched.class_weights.shape[-1]
+        weights = matched.class_weights.expand(*matched.labels.shape, classes).flatten(0, 1)[matched.positive]
         logits = matched.logits.flatten(0, 1)[matched.positive]
-        labels = matched.labels.flatten()[matched.positive]
-        weights = matched.class_weights.expand_as(matched.logits).flatten(0, 1)[matched.positive]
-        targets = torch.zeros_like(weights).scatter_(1, labels[:, None], 1.0)
-        classification = (self.classification.elementwise(logits, targets) * weights).sum(1)
+        classification = self.classification.of_positives(logits, labels, weights)
         return classification + self.localization_weight * self.localization(matched)
 
     def extra_repr(self) -> str:

@@ -65,6 +65,29 @@ def focal_loss(
     return (focal_elementwise(logits, class_targets, alpha, gamma) * class_weights).sum()
 
 
+@torch.no_grad()
+def focal_of_positives(
+    logits: Tensor, labels: Tensor, class_weights: Tensor, alpha: float | None = 0.25, gamma: float = 2.0
+) -> Tensor:
+    """What each of P anchors costs as a positive: focal loss summed over its classes ``[P]``, float32 or wider.
+
+    ``logits [P, C]``, ``labels [P]``, ``class_weights [P, C]`` or ``[P, 1]``.
+    """
+    on, off = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+    dtype = _at_least_float32(logits[:0]).dtype
+    total = logits.new_zeros(len(logits), dtype=dtype)
+    step = max(1, _CHUNK.get(logits.device.type, _CHUNK_ELSEWHERE) // max(1, logits.shape[1]))
+    for start in range(0, len(logits), step):
+        rows = slice(start, start + step)
+        weights, label = class_weights[rows].to(dtype), labels[rows, None]
+        value = background_loss(logits[rows].to(dtype), gamma)[0].mul_(weights)
+        own = logits[rows].gather(1, label).to(dtype)
+        own_weight = weights if weights.shape[1] == 1 else weights.gather(1, label)
+        own_value = on * own_weight * background_loss(-own, gamma)[0]
+        total[rows] = off * value.scatter_(1, label, 0.0).sum(1) + own_value[:, 0]
+    return total
+
+
 class Focal(nn.Module):
     """Focal loss over anchors and classes: `Matched` → weighted sum, unnormalised.
 
@@ -94,6 +117,10 @@ class Focal(nn.Module):
     def elementwise(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The loss of every element: ``logits [...]``, ``targets [...]`` in [0, 1] → ``[...]``."""
         return focal_elementwise(logits, targets, self.alpha, self.gamma)
+
+    def of_positives(self, logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
+        """See `focal_of_positives`."""
+        return focal_of_positives(logits, labels, class_weights, self.alpha, self.gamma)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}, gamma={self.gamma}"
