@@ -126,6 +126,8 @@ def rehearse(cfg: DictConfig, launcher: str | None = None) -> None:
     with torch.device("meta"):
         build_detector(offline, 1)
     refuse_combinations(cfg)
+    if "callbacks" in cfg:
+        _instantiate(cfg, "callbacks")
     if "trainer" in cfg:
         trainer = rehearse_trainer(cfg)
         refuse_misfits(find_place(), trainer.num_devices, trainer.num_nodes, launcher)

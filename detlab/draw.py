@@ -15,7 +15,7 @@ from detlab.runs import write_atomic
 
 log = logging.getLogger(__name__)
 
-PAPERS = ("alrp", "iou_balanced")  # modules of detlab.drawings
+PAPERS = ("alrp", "iou_balanced", "paa")  # modules of detlab.drawings
 
 
 def draw(cfg: Any) -> int:
@@ -28,7 +28,6 @@ def draw(cfg: Any) -> int:
     """
     from detlab.drawings.drawing import Figures, Runs
     from detlab.figures.output import png_bytes
-    from detlab.figures.panels import draw_panels, panels_csv
     from detlab.validate import validate
 
     validate(cfg, "draw")
@@ -51,8 +50,8 @@ def draw(cfg: Any) -> int:
             failures += 1
             continue
         path = _place(cfg, f"{name}-{cfg.setting}" if drawing.from_runs else name)
-        write_atomic(path.with_name(f"{path.name}.csv"), panels_csv(drawing.panels))
-        write_atomic(path.with_name(f"{path.name}.png"), png_bytes(draw_panels(drawing.panels)))
+        write_atomic(path.with_name(f"{path.name}.csv"), drawing.csv())
+        write_atomic(path.with_name(f"{path.name}.png"), png_bytes(drawing.picture()))
         log.info("%s.png and .csv: %s", path, drawing.caption)
     return int(failures > 0)
 

@@ -6,16 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from detlab.errors import UserError
-from detlab.figures.panels import Panel
+from detlab.figures.panels import Panel, draw_panels, panels_csv
 from detlab.figures.seeds import Curve
 from detlab.launch import CONFIG_DIR
 from detlab.study.run import read_run, seed_folders
 from detlab.study.table import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from detlab.drawings.picture import Picture
 
 SEEDS = "0,1,2"
 
@@ -26,6 +31,12 @@ class Drawing(NamedTuple):
     panels: Sequence[Panel]
     caption: str
     from_runs: bool = True
+
+    def picture(self) -> Figure:
+        return draw_panels(self.panels)
+
+    def csv(self) -> str:
+        return panels_csv(self.panels)
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ class Runs:
         return f"detlab train -m experiment={','.join(rows)}{chosen} seed={SEEDS}"
 
 
-Figures = Mapping[str, Callable[[Runs], Drawing]]
+Figures = Mapping[str, "Callable[[Runs], Drawing | Picture]"]
 
 
 def seeds(found: Mapping[str, Sequence[object]]) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
-from detlab.drawings.drawing import Drawing, Runs
+from detlab.drawings.drawing import Figures
 from detlab.drawings.paa_counts import figure4b
 from detlab.drawings.paa_evolution import figure4a, figure6, figure7
 from detlab.drawings.paa_scores import figure1, figure3
-from detlab.drawings.picture import Picture
 
-FIGURES: Mapping[str, Callable[[Runs], Drawing | Picture]] = {
+FIGURES: Figures = {
     "figure1": figure1,
     "figure3": figure3,
     "figure4a": figure4a,

@@ -150,3 +150,17 @@ def test_pictures_and_classes_that_do_not_exist(begin, arguments, answer):
 def test_arguments_out_of_range(arguments):
     with pytest.raises(ValueError, match="Expected"):
         Assignments(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("bad", "answer"),
+    [
+        ("count=0", "callbacks: Expected count >= 1 and pictures >= 0, got 0 and 3."),
+        ("own_picture=x.png", "callbacks: Expected own_picture and own_boxes together, got one of them."),
+    ],
+)
+def test_bad_arguments_are_answered_in_a_sentence_before_data_is_read(detlab, tiny, bad, answer):
+    done = detlab("train", *tiny, *RUN, "callbacks=assignments", f"callbacks.assignments.{bad}", "data.root=nowhere")
+    assert done.status == 1
+    assert answer in done.err
+    assert "Traceback" not in done.err
