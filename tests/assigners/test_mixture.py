@@ -43,7 +43,7 @@ def test_equals_scikit_learn_on_all_sets() -> None:
     wanted = np.stack([one.parameters for one in sets.literal])
     np.testing.assert_allclose(parameters_of(found), wanted, rtol=0, atol=1e-9)
     for row, (mask, one) in enumerate(zip(sets.mask, sets.literal, strict=True)):
-        np.testing.assert_allclose(found.log_likelihood[row][mask], one.log_likelihood, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(found.log_likelihood[row][mask], one.log_likelihood, rtol=0, atol=1e-8)
         np.testing.assert_allclose(found.responsibilities[row][mask][:, 0], one.low_share, rtol=0, atol=1e-7)
 
 

@@ -95,6 +95,15 @@ def test_low_loss_component_without_samples_gives_all(scheme: Scheme) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+def test_heaps_far_apart_equal_scikit_learn(scheme: Scheme) -> None:
+    """A narrow heap near 0 gives samples near 100,000 a likelihood of exp(−10^15): nothing may be lost beside it."""
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        losses = np.r_[0.1 + 1e-4 * rng.random(5), 1e5 + rng.normal(0, 0.3, 12)]
+        assert on_row(losses.tolist(), scheme) == separated(losses).verdicts[scheme]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_equal_losses_share_a_side(scheme: Scheme) -> None:
     generator = torch.Generator().manual_seed(0)
     losses = (torch.rand(200, 30, generator=generator) * 8).round() / 8
