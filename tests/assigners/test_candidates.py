@@ -152,3 +152,10 @@ def test_rows_hold_the_cheapest_of_every_level(topk: int) -> None:
             assert mask[number].tolist() == [True] * len(wanted) + [False] * (topk * levels - len(wanted))
         assert torch.equal(costs.flatten()[place[near]], candidates.cost[near])
         assert ((place >= 0) & (place < mask.numel())).all()
+
+
+def test_annotated_of_another_number_of_classes_is_refused(batch) -> None:
+    anchors, targets, predictions, index = batch
+    wrong = [Targets.of(t.boxes, t.labels, CLASSES + 1) for t in targets]
+    with pytest.raises(ValueError, match=f"Expected `annotated` for {CLASSES} classes, got {CLASSES + 1}"):
+        find_candidates(index, anchors, wrong, predictions, lambda matched: matched.logits[0, :, 0])
