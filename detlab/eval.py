@@ -39,7 +39,7 @@ def evaluate(cfg: Any) -> dict[str, Any]:
     quiet()
     run_cfg, classes, state, home = load_run(cfg.ckpt_path)
     merged: Any = OmegaConf.create(OmegaConf.to_container(run_cfg, resolve=True))
-    for group in ("data", "postprocess"):
+    for group in ("data", "postprocess", "testing"):
         if cfg.get(group) is not None:
             merged[group] = cfg[group]
     merged.loader.eval_batch_size = cfg.batch_size or merged.loader.eval_batch_size

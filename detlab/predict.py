@@ -32,8 +32,9 @@ def predict(cfg: Any) -> Path:
     paths = find_images(Path(cfg.source))
     run_cfg, classes, state, home = load_run(cfg.ckpt_path)
     merged: Any = OmegaConf.create(OmegaConf.to_container(run_cfg, resolve=True))
-    if cfg.get("postprocess") is not None:
-        merged.postprocess = cfg.postprocess
+    for group in ("postprocess", "testing"):
+        if cfg.get(group) is not None:
+            merged[group] = cfg[group]
     if "weights" in merged.backbone:
         merged.backbone.weights = merged.detector.backbone.weights = None
     merged.loader.eval_batch_size = cfg.batch_size

@@ -21,6 +21,9 @@ NEEDS = {
     "data=custom": CUSTOM,
     "scale=small": CUSTOM,
     "loss=focal_giou_centerness": ["detector.head.quality=centerness"],
+    "loss=paa": ["detector.head.quality=iou"],
+    "loss=paa_iou_balanced": ["detector.head.quality=iou"],
+    "loss=paa_centerness": ["detector.head.quality=centerness"],
     "loss=focal_giou_iou": ["detector.head.quality=iou"],
 }
 OPTIONS = [f"{group}={option}" for group, options in groups().items() if group != "hydra" for option in options]
@@ -75,7 +78,11 @@ def test_every_method_on_other_backbones(method, backbone):
 
 
 @pytest.mark.parametrize(
-    ("detector", "assigner", "loss"), product(options("detector"), options("assigner"), options("loss"))
+    ("detector", "assigner", "loss"),
+    [
+        *product(options("detector"), ["max_iou"], options("loss")),
+        *product(options("detector"), options("assigner"), ["focal_giou", "paa", "alrp_iou"]),
+    ],
 )
 def test_detectors_assigners_and_losses_combine_freely(detector, assigner, loss):
     checked([f"detector={detector}", f"assigner={assigner}", f"loss={loss}"])

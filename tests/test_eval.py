@@ -162,6 +162,18 @@ def test_another_postprocess_can_be_tried(detlab):
     assert "postprocess: Expected" in found.err
 
 
+def test_several_scales_can_be_tried(detlab):
+    one = ["testing=multi_scale", "testing.scales=[1]", "testing.flip=false"]
+    assert detlab("eval", *RUN, *one, "output=same").status == 0
+    assert read("same/predictions.json") == read("run/predictions.json")
+    voting = ["postprocess=voting", "postprocess.score_threshold=0.01", "testing=multi_scale"]
+    assert detlab("eval", *RUN, *voting, "output=several").status == 0
+    assert read("several/metrics.json")["test"] != read("same/metrics.json")["test"]
+    found = detlab("eval", *RUN, "testing=multi_scale", "testing.scales=[0]")
+    assert found.status == 1
+    assert "testing: Expected" in found.err
+
+
 def test_the_predictions_fit_the_annotation_file(detlab):
     """Its image and category ids, its pixels: COCO's own code reads both and finds the same AP."""
 

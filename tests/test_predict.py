@@ -130,6 +130,19 @@ def test_another_postprocess_can_be_tried(detlab):
     assert len(found_in("out/predictions.json")) == 1
 
 
+def test_several_scales_can_be_tried(detlab):
+    """Once and at one scale alike; mirrored, too, there is more to suppress."""
+    found = {}
+    for name, words in {
+        "once": [],
+        "one": ["testing=multi_scale", "testing.scales=[1]", "testing.flip=false"],
+        "several": ["testing=multi_scale", "testing.flip=true"],
+    }.items():
+        assert detlab("predict", *RUN, f"source={PICTURE}", *words, f"output={name}").status == 0
+        found[name] = found_in(f"{name}/predictions.json")
+    assert found["once"] == found["one"] != found["several"]
+
+
 @pytest.mark.parametrize("verb", ["eval", "predict"])
 def test_a_device_that_is_not_there_is_refused(detlab, monkeypatch, verb):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
