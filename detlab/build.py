@@ -175,9 +175,14 @@ def refuse_combinations(cfg: DictConfig) -> None:
     """Raise UserError for parts that do not fit each other."""
     quality = cfg.detector.head.get("quality", "none")
     if (cfg.loss.get("quality") is None) != (quality == "none"):
+        mend = (
+            "add detector.head.quality=iou or =centerness, whichever the loss predicts"
+            if quality == "none"
+            else "add detector.head.quality=none, or take a loss with a quality part, such as loss=paa"
+        )
         raise UserError(
             f"detector.head.quality={quality} and loss.quality={'set' if cfg.loss.get('quality') else 'null'} do not "
-            "fit: a quality branch needs a quality loss and the other way round (method=atss sets both)."
+            f"fit: {mend}."
         )
     if cfg.backbone.get("frozen_stages") and cfg.backbone.get("weights") is None:
         raise UserError(

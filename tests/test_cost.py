@@ -105,14 +105,14 @@ def test_the_rows_of_a_table_make_one_table(detlab, toy):
 def test_a_row_that_cannot_be_leaves_the_others_alone(detlab, toy):
     answer = detlab("cost", "-m", "loss=focal_l1,focal_giou_iou", *toy)
     assert answer.status == 1
-    assert "a quality branch needs a quality loss" in answer.err
+    assert "do not fit: add detector.head.quality=" in answer.err
     assert re.search(r"scenes-retinanet +2 × 128 × 128 ", answer.out)  # the row that can
 
 
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["detector.head.quality=iou"], "a quality branch needs a quality loss"),
+        (["detector.head.quality=iou"], "do not fit: add detector.head.quality="),
         (["schedule.lrr=1"], "There is no key 'schedule.lrr' in the config (did you mean 'schedule.lr'?)"),
         (["imges=1"], "There is no key 'imges' in the config (did you mean 'images'"),
         (["images=0"], "images=0: input should be greater than or equal to 1"),
