@@ -70,6 +70,8 @@ def sections(row: str) -> list[Any]:
                 curve("train/loss"),
                 curves("terms of the loss", "^train/loss_"),
                 curves("learning rate", "^lr-"),
+                curve("train/positives_per_object"),
+                curve("train/unmatched_objects"),
                 curve("train/skipped_images"),
             ],
         ),

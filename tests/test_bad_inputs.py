@@ -441,6 +441,23 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
         "a ranking loss without a ramp": ("train loss=ap_l1 loss.classification.delta=0", nothing),
         "an error of no such kind": ("train method=alrp loss.kind=ciou", nothing),
         "a quality branch beside aLRP": ("train method=alrp detector.head.quality=iou", nothing),
+        "PAA's quality branch beside a loss without one": ("train method=paa loss=iou_balanced", nothing),
+        "a boundary that PAA's Fig. 3 has not": ("train method=paa assigner.scheme=e", nothing),
+        "no candidate per level": ("train method=paa assigner.topk=0", nothing),
+        "a score above 1": ("train assigner=score_range assigner.threshold=1.5", nothing),
+        "anchors scored by a ranking loss": (
+            "train method=paa assigner.cost.classification._target_=detlab.losses.ranking_classification.APLoss "
+            "~assigner.cost.classification.alpha ~assigner.cost.classification.gamma",
+            nothing,
+        ),
+        "votes of no width": ("train method=paa postprocess.nms.sigma=0", nothing),
+        "multi-scale testing at no scale": ("train testing=multi_scale testing.scales=[]", nothing),
+        "a patience of none": ("train callbacks.barren.patience=0", nothing),
+        "a picture for assignments without its boxes": (
+            "train callbacks=assignments callbacks.assignments.own_picture=x.png",
+            nothing,
+        ),
+        "a run trained as one that is no name": ("train 'trained_as=[a]'", nothing),
         "a quality branch without its loss": ("train detector.head.quality=iou", nothing),
         "a quality loss without its branch": ("train loss=focal_giou_iou", nothing),
         "16 bits throughout": ("train trainer.precision=bf16-true", nothing),

@@ -99,7 +99,7 @@ def test_what_was_written_reads_back_as_the_same_dashboard():
     first = build("me", "detlab", TABLE)._to_model()
     again = ws.Workspace._from_model(type(first).model_validate_json(first.model_dump_json(by_alias=True)))
     assert again.runset_settings.filters == f"Config(\"table\") == '{TABLE}'"
-    assert [len(section.panels) for section in again.sections] == [4, 4, 4, 2, 4, 8, 4, 1]
+    assert [len(section.panels) for section in again.sections] == [4, 4, 6, 2, 4, 8, 4, 1]
     assert again.sections[0].panels[0].y[0].name == "val/AP"
 
 

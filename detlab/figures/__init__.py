@@ -2,12 +2,13 @@
 
 from detlab.figures.boxes import draw_boxes
 from detlab.figures.compare import ground_truth_beside_predictions
-from detlab.figures.curves import loss_curves, metric_curves, pr_curves
+from detlab.figures.curves import assignment_curves, loss_curves, metric_curves, pr_curves
 from detlab.figures.histograms import boxes_per_image, class_histogram, size_histogram
 from detlab.figures.legend import with_legend
 from detlab.figures.output import png_bytes, svg_text
 
 __all__ = [
+    "assignment_curves",
     "boxes_per_image",
     "class_histogram",
     "draw_boxes",

@@ -52,6 +52,12 @@ def loss_curves(history: Mapping[str, ArrayLike]) -> Figure:
     return _over_steps(history, names, "Training loss", "loss", smooth=True)
 
 
+def assignment_curves(history: Mapping[str, ArrayLike]) -> Figure:
+    """Columns ``step``, ``train/positives_per_object``, like `loss_curves`."""
+    names = [name for name in ("train/positives_per_object",) if name in history]
+    return _over_steps(history, names, "Assignment", "anchors per object", smooth=True)
+
+
 def metric_curves(history: Mapping[str, ArrayLike]) -> Figure:
     """Columns ``step``, ``val/AP``, ``val/AP50``, ``val/AP75``, ``val/mAP_voc``, like `loss_curves`; best AP marked."""
     names = [name for name in ("val/AP", "val/AP50", "val/AP75", "val/mAP_voc") if name in history]

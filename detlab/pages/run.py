@@ -127,7 +127,7 @@ def _curves(metrics: Mapping[str, Any], history: Mapping[str, NDArray[np.float64
     """(what it is, SVG) of each figure for which there is data."""
     from markupsafe import Markup
 
-    from detlab.figures import loss_curves, metric_curves, pr_curves, svg_text
+    from detlab.figures import assignment_curves, loss_curves, metric_curves, pr_curves, svg_text
 
     result: list[tuple[str, str]] = []
     curves = metrics.get("pr_curves") or {}
@@ -137,6 +137,8 @@ def _curves(metrics: Mapping[str, Any], history: Mapping[str, NDArray[np.float64
         result.append(("precision over recall", Markup(svg_text(figure, "pr"))))
     if np.isfinite(history.get("train/loss", np.empty(0))).any():
         result.append(("training loss", Markup(svg_text(loss_curves(history), "loss"))))
+    if np.isfinite(history.get("train/positives_per_object", np.empty(0))).any():
+        result.append(("anchors per object", Markup(svg_text(assignment_curves(history), "assignment"))))
     if np.isfinite(history.get("val/AP", np.empty(0))).any():
         result.append(("validation metrics", Markup(svg_text(metric_curves(history), "val"))))
     return result

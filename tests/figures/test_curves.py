@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detlab.figures import loss_curves, metric_curves, pr_curves
+from detlab.figures import assignment_curves, loss_curves, metric_curves, pr_curves
 from detlab.figures.curves import running_mean
 
 RECALL = np.linspace(0, 1, 101)
@@ -46,6 +46,19 @@ def history(rows: int = 200) -> dict[str, np.ndarray]:
 
 def test_loss_curves_show_the_losses_of_training() -> None:
     assert texts(loss_curves(history())) == ["loss", "loss_box"]
+
+
+def test_assignment_curves_show_the_anchors_of_an_object() -> None:
+    counts = {
+        "step": np.arange(9),
+        "train/positives_per_object": np.linspace(8, 4, 9),
+        "train/unmatched_objects": np.zeros(9),
+    }
+    figure = assignment_curves(counts)
+    assert texts(figure) == ["positives_per_object"]
+    assert figure.axes[0].get_ylabel() == "anchors per object"
+    assert figure.axes[0].lines[0].get_ydata().tolist() == np.linspace(8, 4, 9).tolist()
+    assert "nothing logged yet" in [text.get_text() for text in assignment_curves({}).axes[0].texts]
 
 
 def test_loss_of_many_magnitudes_is_drawn_on_a_log_axis() -> None:
