@@ -31,7 +31,7 @@ def evaluate(cfg: Any) -> dict[str, Any]:
     from detlab.data.relabel import fingerprint, relabel
     from detlab.logs import quiet
     from detlab.outputs import pr_curves, rounded, save_examples, save_predictions
-    from detlab.runs import RunFolder, write_atomic
+    from detlab.runs import RunFolder, config_hash, write_atomic
     from detlab.validate import validate
 
     validate(cfg, "eval")
@@ -39,9 +39,9 @@ def evaluate(cfg: Any) -> dict[str, Any]:
     quiet()
     run_cfg, classes, state, home = load_run(cfg.ckpt_path)
     merged: Any = OmegaConf.create(OmegaConf.to_container(run_cfg, resolve=True))
-    for group in ("data", "postprocess", "testing"):
-        if cfg.get(group) is not None:
-            merged[group] = cfg[group]
+    chosen = [group for group in ("data", "postprocess", "testing") if cfg.get(group) is not None]
+    for group in chosen:
+        merged[group] = cfg[group]
     merged.loader.eval_batch_size = cfg.batch_size or merged.loader.eval_batch_size
     if "weights" in merged.backbone:
         merged.backbone.weights = merged.detector.backbone.weights = None
@@ -57,13 +57,18 @@ def evaluate(cfg: Any) -> dict[str, Any]:
     values = trainer.test(module, loader, verbose=False)[0]
     metrics = {name.removeprefix("test/"): float(value) for name, value in values.items()}
     weights = find_checkpoint(str(cfg.ckpt_path)).stem
-    folder = RunFolder(cfg.output or home / "eval" / f"{merged.data.name}-{cfg.split}-{fingerprint(index)}-{weights}")
+    after: Any = {name: OmegaConf.to_container(merged[name]) for name in ("postprocess", "testing") if merged.get(name)}
+    place = f"{merged.data.name}-{cfg.split}-{fingerprint(index)}-{weights}"
+    if {"postprocess", "testing"} & set(chosen):
+        place += f"-{config_hash(after)}"
+    folder = RunFolder(cfg.output or home / "eval" / place)
     save_predictions(folder, module.detections, index.class_ids)
     save_examples(folder, index, module.detections, classes, cfg.pictures)
     content = {
         "checkpoint": str(cfg.ckpt_path), "data": merged.data.name, "split": cfg.split, "images": len(index),
         "device": torch.cuda.get_device_name() if module.device.type == "cuda" else module.device.type,
         "test": {name: rounded(value) for name, value in metrics.items()}, "pr_curves": pr_curves(module, "test"),
+        **after,
     }  # fmt: skip
     write_atomic(folder.metrics, json.dumps(content, indent=1))
     print_metrics(metrics, f"{merged.data.name} {cfg.split}: {len(index)} images")

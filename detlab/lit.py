@@ -68,6 +68,7 @@ class LitDetector(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:  # noqa: ARG002
         if len(batch) == 0:
             if process_count() == 1:
+                self.counts = None
                 self._say(batch.skipped)
                 return None
             batch = without_signal(batch, len(self.classes))  # the others wait for this process in every reduction
@@ -152,7 +153,8 @@ class LitDetector(LightningModule):
         values = metrics.compute()
         if f"{stage}_iou_error" in self.metrics:
             error: Any = self.metrics[f"{stage}_iou_error"]
-            values["IoU_error"] = error.compute()
+            if error.update_called or process_count() > 1:
+                values["IoU_error"] = error.compute()
             error.reset()
         self.log_dict({f"{stage}/{name}": float(value) for name, value in values.items()}, sync_dist=False)
         self.pr_curves[stage] = metrics.pr_curves()

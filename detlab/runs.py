@@ -22,7 +22,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 # Keys that say where or how conveniently a run is made, not what is computed.
-NOT_IDENTITY = ("run_dir", "name", "setting", "overwrite", "logger", "report", "save_every")
+NOT_IDENTITY = ("run_dir", "name", "setting", "trained_as", "overwrite", "logger", "report", "save_every")
 NOT_IDENTITY_NESTED = {
     "loader": ("num_workers", "cache_images"),
     "callbacks": ("progress", "learning_rate", "gradients", "barren", "assignments"),

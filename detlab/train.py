@@ -107,7 +107,12 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     seed_everything(cfg.seed, verbose=False)
     data = build_datamodule(cfg)
     data.setup()
-    if cfg.backbone.get("weights") and folder.state() == "unfinished" and folder.last.exists() and not cfg.overwrite:
+    if folder.state() == "unfinished" and folder.last.exists() and not cfg.overwrite:
+        trained = None  # what has begun by itself goes on by itself
+        has_weights = True
+    else:
+        has_weights = trained is not None
+    if cfg.backbone.get("weights") and has_weights:
         cfg.backbone.weights = None  # the checkpoint has them all
     # Before the folder is claimed: weights or pictures that cannot be read should leave nothing behind.
     module = build_module(cfg, data.classes, training=True)
@@ -119,7 +124,7 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     checkpoint = find_checkpoint(str(folder.path)) if state == "unfinished" and folder.last.exists() else None
     if trained:
         log.info("%s has the weights that this run would train.", trained.path)
-        checkpoint = checkpoint or trained.last
+        checkpoint = trained.last
     group.tell(
         {
             "config": OmegaConf.to_container(cfg, resolve=True),
@@ -181,8 +186,9 @@ def _fit(
             history.save()
             if trained:
                 trainer.validate(module, datamodule=data, verbose=False)
-                trainer.save_checkpoint(folder.last)
             trainer.test(module, datamodule=data, verbose=False)
+            if trained:
+                trainer.save_checkpoint(folder.last)
         except BaseException as error:
             # Lightning answers Ctrl-C and SIGTERM with SystemExit. What else follows upon a SIGTERM, which a scheduler
             # sends to every process of a job, is no failure of the run: loaders and services that ended first.

@@ -12,21 +12,27 @@ from detlab.runs import RunFolder, differences, identity
 
 log = logging.getLogger(__name__)
 
-AFTER_TRAINING = ("postprocess", "testing", "trained_as")
+AFTER_TRAINING = ("postprocess", "testing")
 
 
 def find_trained(config: Mapping[str, Any]) -> RunFolder | None:
     """The finished run that `config` names under `trained_as` (``<paper>/<table>/<row>``), of the same setting and
     seed; None where it names none, or where that run is not finished: then training is done here.
 
-    Raises UserError where that run differs in more than what happens after training.
+    Raises UserError where it names itself, and where that run differs in more than what happens after training.
     """
     other = config.get("trained_as")
     if not other:
         return None
     folder = RunFolder(_beside(config, str(other)))
-    if folder.state() != "finished" or not folder.last.is_file():
-        log.info("%s is not finished, so this run trains by itself.", folder.path)
+    if folder.path.resolve() == Path(str(config["run_dir"])).resolve():
+        raise UserError(f"trained_as={other} is this run itself; name another one, or take trained_as=null.")
+    state = folder.state()
+    if state != "finished" or not folder.last.is_file():
+        lack = {"new": "there is no such run", "unfinished": "that run is not finished"}.get(
+            state, "its checkpoint is gone"
+        )
+        log.warning("trained_as=%s: %s (%s), so this one trains by itself.", other, lack, folder.path)
         return None
     changes = differences(_training(folder.read_config()), _training(config))
     if changes:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from detlab import lit
 from detlab.callbacks.checkpoints import load_checkpoint
 
 QUIET = ["logger=csv", "logger.pictures=0", "report=false"]
@@ -60,10 +61,39 @@ def test_another_training_is_refused_before_anything_is_written(detlab, tiny):
     assert not folder("t/b").exists()
 
 
+def test_what_has_begun_by_itself_goes_on_by_itself(detlab, tiny, monkeypatch):
+    original, calls = lit.refuse_non_finite, []
+
+    def stop_late(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise RuntimeError("power cut")
+        original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lit, "refuse_non_finite", stop_late)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run(detlab, tiny, "t/b", "trained_as=t/a", "save_every=1")
+    assert run(detlab, tiny, "t/a", "save_every=1").status == 0
+    again = run(detlab, tiny, "t/b", "trained_as=t/a", "save_every=1")
+    assert again.status == 0, again.err
+    assert "Going on from runs/t/b/mini/seed=0/checkpoints/last.ckpt at iteration 2." in again.out
+    assert "trained_as" not in metrics("t/b")
+    assert metrics("t/a")["test"] == metrics("t/b")["test"]
+
+
+def test_a_run_that_names_itself_is_refused(detlab, tiny):
+    assert run(detlab, tiny, "t/a").status == 0
+    refused = run(detlab, tiny, "t/a", "trained_as=t/a", "overwrite=true")
+    assert refused.status == 1
+    assert "trained_as=t/a is this run itself; name another one, or take trained_as=null." in refused.err
+    assert metrics("t/a")["status"] == "finished"
+
+
 def test_without_a_finished_run_it_trains_by_itself(detlab, tiny):
     found = run(detlab, tiny, "t/b", "trained_as=t/a")
     assert found.status == 0, found.err
-    assert "runs/t/a/mini/seed=0 is not finished, so this run trains by itself." in found.out
+    assert "trained_as=t/a: there is no such run (runs/t/a/mini/seed=0), so this one trains by itself." in found.out
     assert "trained_as" not in metrics("t/b")
     assert run(detlab, tiny, "t/a").status == 0
     assert metrics("t/a")["test"] == metrics("t/b")["test"]

@@ -13,7 +13,8 @@ from detlab.errors import UserError
 class StopBarren(Callback):
     """Raises UserError once `patience` iterations in a row had objects but no positive anchor, in any process.
 
-    Looks each `every` iterations, since on CUDA a look makes the host wait. Raises ValueError for either below 1.
+    Looks each `every` iterations, since on CUDA a look makes the host wait. An iteration is an
+    optimiser step. Raises ValueError for either below 1.
     """
 
     def __init__(self, patience: int = 200, every: int = 50) -> None:
@@ -31,8 +32,11 @@ class StopBarren(Callback):
             return
         in_vain = (counts.objects > 0) & (counts.positives == 0)
         self._barren = torch.where(counts.positives > 0, 0.0, self._barren + in_vain)
-        if trainer.global_step % self.every == 0 and float(self._barren) >= self.patience:
+        if trainer.global_step % self.every:
+            return
+        iterations = int(self._barren) // trainer.accumulate_grad_batches
+        if iterations >= self.patience:
             raise UserError(
-                f"Training failed: for {int(self._barren)} iterations in a row no anchor was positive, so nothing is "
+                f"Training failed: for {iterations} iterations in a row no anchor was positive, so nothing is "
                 "learned of the objects: choose another assigner, or loosen its thresholds."
             )

@@ -14,7 +14,7 @@ from detlab.callbacks.barren import StopBarren
 from detlab.errors import UserError
 
 
-def play(steps, patience, every=1):
+def play(steps, patience, every=1, accumulate=1):
     """Iterations of (objects, positives); returns how many there were before it stopped."""
     callback = StopBarren(patience, every)
     module = SimpleNamespace(device=torch.device("cpu"), counts=None)
@@ -22,7 +22,9 @@ def play(steps, patience, every=1):
     for number, step in enumerate(steps, 1):
         module.counts = None if step is None else Counts(*map(torch.tensor, (float(step[0]), float(step[1]), 0.0)))
         try:
-            callback.on_train_batch_end(SimpleNamespace(global_step=number), module)
+            callback.on_train_batch_end(
+                SimpleNamespace(global_step=number // accumulate, accumulate_grad_batches=accumulate), module
+            )
         except UserError:
             return number
     return None
@@ -46,6 +48,10 @@ def test_looks_now_and_then():
     assert play([(3, 0)] * 20, 6, every=5) == 10
 
 
+def test_an_iteration_is_an_optimiser_step():
+    assert play([(3, 0)] * 20, 4, accumulate=3) == 12
+
+
 @pytest.mark.parametrize("values", [(0, 1), (1, 0)])
 def test_bad_values(values):
     with pytest.raises(ValueError, match="at least 1"):
@@ -54,7 +60,7 @@ def test_bad_values(values):
 
 def test_a_run_without_positives_is_kept_as_failed(detlab, tiny):
     result = detlab("train", *tiny, "run_dir=run", "logger=csv", "report=false", "method=paa", "assigner=score_range",
-                    "assigner.threshold=0.999", "callbacks.barren.patience=2", "+callbacks.barren.every=1")  # fmt: skip
+                    "assigner.threshold=0.999", "callbacks.barren.patience=2", "callbacks.barren.every=1")  # fmt: skip
     assert result.status == 1
     sentence = "Training failed: for 2 iterations in a row no anchor was positive"
     assert sentence in result.err
