@@ -160,7 +160,8 @@ def test_a_record_is_kept_and_shown_again(detlab, bench):
                        "or a folder that holds runs."),
         (["runs/demo", "record=true"], "record=true keeps the results of a table beside its file; runs/demo is none."),
         (["demo/boxes", "seeds=-1"], "seeds=-1: input should be greater than or equal to 0."),
-        (["demo/boxes", "setings=mini"], "There is no key 'setings' in the config (did you mean 'setting' or 'testing'?)."),
+        (["demo/boxes", "setings=mini"],
+         "There is no key 'setings' in the config (did you mean 'setting' or 'testing'?)."),
         (["experiments/demo/boxes"], ""),
     ],
 )  # fmt: skip
