@@ -107,6 +107,7 @@ def build_module(cfg: DictConfig, classes: list[str], *, training: bool, total_b
         schedule=_instantiate(cfg, "schedule") if training else None,
         total_batch=total_batch,
         testing=_instantiate(cfg, "testing") if cfg.get("testing") else None,
+        pseudo=_instantiate(cfg, "pseudo") if training and cfg.get("pseudo") else None,
     )
     if training and cfg.get("compile"):
         module.detector.compile()
@@ -121,7 +122,8 @@ def rehearse(cfg: DictConfig, launcher: str | None = None) -> None:
     offline = OmegaConf.merge(cfg, {"backbone": {"weights": None}}) if "weights" in cfg.backbone else cfg
     assert isinstance(offline, DictConfig)
     build_datamodule(cfg)
-    for group in ("assigner", "loss", "postprocess", "schedule", *(["testing"] if cfg.get("testing") else [])):
+    chosen = [group for group in ("testing", "pseudo") if cfg.get(group)]
+    for group in ("assigner", "loss", "postprocess", "schedule", *chosen):
         _instantiate(cfg, group)
     with torch.device("meta"):
         build_detector(offline, 1)

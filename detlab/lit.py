@@ -19,6 +19,7 @@ from detlab.matching import gather
 from detlab.metrics.iou_error import IoUError
 from detlab.metrics.mean_ap import DetectionMetrics
 from detlab.postprocess import Postprocess
+from detlab.pseudo.treatment import Treatment
 from detlab.schedule import Schedule
 from detlab.structures import Anchors, Assignment, Batch, Detections, Matched, Predictions, Targets
 from detlab.testing import Single, Testing
@@ -28,7 +29,8 @@ class LitDetector(LightningModule):
     """A detector with its assigner, criterion and post-processing, each swappable.
 
     `total_batch`: images per optimiser step over all processes, for linear scaling of the learning rate. `testing`: how
-    pictures are looked at outside validation, which, coming often, looks at each once; None: once.
+    pictures are looked at outside validation, which, coming often, looks at each once; None: once. `pseudo`: what is
+    done about objects that nobody labelled; None: see `Treatment`.
     Evaluation is in pixels of the original files. `detections` holds what the last evaluation found, by image
     id, in those pixels, on whichever process; `pr_curves` its precision over recall per class, by stage; `counts` how
     many anchors the objects of the last training step got, the mean over processes.
@@ -44,6 +46,7 @@ class LitDetector(LightningModule):
         schedule: Schedule | None = None,
         total_batch: int = 16,
         testing: Testing | None = None,
+        pseudo: Treatment | None = None,
     ) -> None:
         super().__init__()
         self.detector = detector
@@ -54,6 +57,7 @@ class LitDetector(LightningModule):
         self.schedule = schedule
         self.total_batch = total_batch
         self.testing = Single() if testing is None else testing
+        self.pseudo = Treatment() if pseudo is None else pseudo
         self.metrics = nn.ModuleDict({f"{stage}_metrics": DetectionMetrics(classes) for stage in ("val", "test")})
         if isinstance(getattr(criterion, "quality", None), PredictedIoU):
             self.metrics.update({f"{stage}_iou_error": IoUError() for stage in ("val", "test")})
@@ -72,13 +76,16 @@ class LitDetector(LightningModule):
                 self._say(batch.skipped)
                 return None
             batch = without_signal(batch, len(self.classes))  # the others wait for this process in every reduction
+        batch = replace(batch, targets=self.pseudo.before_forward(batch.targets))
         predictions, anchors = self(batch.images)
+        with torch.no_grad():
+            labels = self.pseudo.after_forward(batch, anchors, predictions.detach(), self.global_step)
         assignment = self.assigner(anchors, batch.targets, predictions.detach())
         matched = gather(anchors, batch.targets, assignment, predictions)
-        losses = self.criterion(matched)
+        losses = self.criterion(self.pseudo.amend(matched, anchors, batch.targets, labels))
         total = torch.stack(list(losses.values())).sum()
         refuse_non_finite(total, losses, batch)
-        watched = getattr(self.criterion, "watched", {})
+        watched = {**getattr(self.criterion, "watched", {}), **self.pseudo.watched}
         counts = count_matches(batch.targets, assignment)
         named = {f"loss_{name}": loss for name, loss in losses.items()}
         self._say(batch.skipped, counts, loss=total, **named, **watched)

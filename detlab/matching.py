@@ -18,6 +18,10 @@ def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, pre
     and for every class to which the box itself gives probability (its label, or its soft `probs`), looked for or
     not. Boxes without `probs` in a batch where others have them get their label as a one-hot row.
 
+    Weights of the objectness: an ignored anchor has none; a positive one its box's weight; background 1, unless its
+    most probable class is none that its image's annotators looked for: then what is there may be an object that
+    nobody labelled, and the weight is 0.
+
     Raises ValueError when an image's `annotated` does not have one entry per class of the logits.
     """
     batch, anchor_count, num_classes = predictions.logits.shape
@@ -54,6 +58,15 @@ def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, pre
             class_weights = class_weights * annotated[:, None]  # [B, A, C]
             class_weights.view(-1, num_classes)[positive] = box_weights[:, None] * (annotated[image] | (rows > 0))
 
+    object_targets = object_weights = None
+    if predictions.objectness is not None:
+        object_targets = (gt_index >= 0).to(weights.dtype)
+        object_weights = (gt_index != IGNORED).to(weights.dtype)
+        if partly_annotated:
+            likeliest = predictions.logits.detach().argmax(-1)  # [B, A]
+            object_weights = object_weights * annotated.gather(1, likeliest)
+        object_weights.view(-1)[positive] = box_weights
+
     quality = predictions.quality
     anchor = positive - image * anchor_count
     return Matched(
@@ -69,6 +82,9 @@ def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, pre
         quality=None if quality is None else quality.flatten()[positive],
         box_weights=box_weights,
         level=anchors.level[anchor],
+        objectness=predictions.objectness,
+        object_targets=object_targets,
+        object_weights=object_weights,
     )
 
 

@@ -151,12 +151,14 @@ class Anchors(NamedTuple):
 
 class Predictions(NamedTuple):
     """logits ``[B, A, C]``; boxes ``[B, A, 4]`` decoded, xyxy pixels; deltas ``[B, A, 4]`` the encoded offsets
-    the boxes came from; quality ``[B, A]`` logits of the quality branch, or None."""
+    the boxes came from; quality ``[B, A]`` logits of the quality branch, or None; objectness ``[B, A]`` logits of there
+    being any object (YOLO), or None: then the class scores say so themselves."""
 
     logits: Tensor
     boxes: Tensor
     deltas: Tensor
     quality: Tensor | None = None
+    objectness: Tensor | None = None
 
     def detach(self) -> Predictions:
         return Predictions(*(None if t is None else t.detach() for t in self))  # type: ignore[arg-type]
@@ -176,6 +178,8 @@ class Matched(NamedTuple):
     nobody looked for), the pseudo-label's weight where it has one, else 1 (``[B, A, 1]`` while every class of
     every image is annotated, so that the usual case costs no memory);
     class_targets ``[B, A, C]`` soft targets, or None where `labels` says all.
+    Of detectors with an objectness, else None: objectness ``[B, A]`` logits; object_targets ``[B, A]``: 1 for matched
+    anchors, else 0 (or a pseudo-label's); object_weights ``[B, A]``: as class_weights.
     The rest is per positive, in the order of the flattened (B, A): positive int64 ``[P]`` index into it,
     boxes / anchor_boxes / target_boxes ``[P, 4]`` xyxy pixels, deltas ``[P, 4]``, quality ``[P]`` or None,
     box_weights ``[P]``, level int64 ``[P]`` (pyramid level).
@@ -193,6 +197,9 @@ class Matched(NamedTuple):
     quality: Tensor | None
     box_weights: Tensor
     level: Tensor
+    objectness: Tensor | None = None
+    object_targets: Tensor | None = None
+    object_weights: Tensor | None = None
 
 
 class Detections(NamedTuple):

@@ -81,4 +81,6 @@ def ranking_targets(matched: Matched) -> tuple[Tensor, Tensor]:
     targets = torch.zeros(matched.logits.shape, dtype=torch.int8, device=matched.logits.device)
     targets.view(-1, targets.shape[-1])[row, column] = 1
     targets.masked_fill_(matched.class_weights == 0, -1)
+    if matched.class_targets is not None:
+        targets.masked_fill_(((matched.labels < 0)[..., None]) & (matched.class_targets > 0), -1)
     return targets, targets.view(-1, targets.shape[-1])[row, column] == 1

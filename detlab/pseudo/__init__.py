@@ -1,0 +1,1 @@
+"""What to do about objects that nobody labelled: one treatment per file, chosen by ``conf/pseudo/``."""

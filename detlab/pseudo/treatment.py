@@ -1,0 +1,69 @@
+"""The three places at which a treatment of missing labels may step into a training step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from detlab.structures import Anchors, Batch, Matched, Predictions, Targets
+
+
+class PseudoLabels(NamedTuple):
+    """Labels that N predictions of a batch get. image, anchor int64 ``[N]``: which predictions; boxes ``[N, 4]`` xyxy
+    pixels of the batch; probs ``[N, C]``: p̃(c), what the label says of each class, at most 1 in all; objectness
+    ``[N]``: p̃(O).
+
+    spared int64 ``[M, 2]`` (image, anchor): predictions that show the same objects; they are no background, either.
+    """
+
+    image: Tensor
+    anchor: Tensor
+    boxes: Tensor
+    probs: Tensor
+    objectness: Tensor
+    spared: Tensor
+
+    def __len__(self) -> int:  # of labels, not of fields
+        return len(self.image)
+
+    @property
+    def labels(self) -> Tensor:
+        """The likeliest class of each, int64 ``[N]``."""
+        return self.probs.argmax(-1)
+
+
+class Treatment:
+    """Does nothing: a class that an image's annotators did not look for gets no signal from that image's background
+    (`detlab.matching.gather`). The others override one or more of its methods.
+
+    `watched` holds what training logs beside the losses, by name.
+    """
+
+    def __init__(self) -> None:
+        self.watched: dict[str, Tensor] = {}
+
+    def before_forward(self, targets: list[Targets]) -> list[Targets]:
+        """The targets of a batch, perhaps others."""
+        return targets
+
+    def after_forward(
+        self,
+        batch: Batch,  # noqa: ARG002
+        anchors: Anchors,  # noqa: ARG002
+        predictions: Predictions,  # noqa: ARG002
+        iteration: int,  # noqa: ARG002
+    ) -> PseudoLabels | None:
+        """Labels for predictions (detached) of the same forward pass that will be trained; `iteration` counts
+        optimiser steps from 0. Called without gradients."""
+        return None
+
+    def amend(
+        self,
+        matched: Matched,
+        anchors: Anchors,  # noqa: ARG002
+        targets: list[Targets],  # noqa: ARG002
+        labels: PseudoLabels | None,  # noqa: ARG002
+    ) -> Matched:
+        """What the losses will see."""
+        return matched
