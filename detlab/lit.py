@@ -58,6 +58,7 @@ class LitDetector(LightningModule):
         self.total_batch = total_batch
         self.testing = Single() if testing is None else testing
         self.pseudo = Treatment() if pseudo is None else pseudo
+        self.pseudo.begin(self.classes)
         self.metrics = nn.ModuleDict({f"{stage}_metrics": DetectionMetrics(classes) for stage in ("val", "test")})
         if isinstance(getattr(criterion, "quality", None), PredictedIoU):
             self.metrics.update({f"{stage}_iou_error": IoUError() for stage in ("val", "test")})
@@ -76,13 +77,13 @@ class LitDetector(LightningModule):
                 self._say(batch.skipped)
                 return None
             batch = without_signal(batch, len(self.classes))  # the others wait for this process in every reduction
-        batch = replace(batch, targets=self.pseudo.before_forward(batch.targets))
         predictions, anchors = self(batch.images)
         with torch.no_grad():
             labels = self.pseudo.after_forward(batch, anchors, predictions.detach(), self.global_step)
-        assignment = self.assigner(anchors, batch.targets, predictions.detach())
-        matched = gather(anchors, batch.targets, assignment, predictions)
-        losses = self.criterion(self.pseudo.amend(matched, anchors, batch.targets, labels))
+        targets = self.pseudo.treat(batch.targets)
+        assignment = self.assigner(anchors, targets, predictions.detach())
+        matched = gather(anchors, targets, assignment, predictions)
+        losses = self.criterion(self.pseudo.amend(matched, anchors, targets, labels))
         total = torch.stack(list(losses.values())).sum()
         refuse_non_finite(total, losses, batch)
         watched = {**getattr(self.criterion, "watched", {}), **self.pseudo.watched}

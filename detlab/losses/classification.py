@@ -57,12 +57,21 @@ def focal_loss(
     """
     if class_targets is None:
         return _FocalSum.apply(logits, labels, class_weights, alpha, gamma, own_weights)
+    # Few rows have targets of their own: those one by one, the background in one pass.
+    flat, flat_labels, width = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), class_weights.shape[-1]
+    weights = class_weights.expand(*logits.shape[:-1], width).reshape(-1, width)
+    targets = class_targets.reshape(-1, logits.shape[-1])
+    row = ((flat_labels >= 0) | (targets != 0).any(-1)).nonzero()[:, 0]
+    own = weights[row].expand(-1, logits.shape[-1])
     if own_weights is not None:
-        row = (labels.reshape(-1) >= 0).nonzero()[:, 0]
-        class_weights = class_weights.expand_as(logits).reshape(-1, logits.shape[-1]).clone()
-        class_weights[row, labels.reshape(-1)[row]] *= own_weights.to(class_weights.dtype)
-        class_weights = class_weights.view(logits.shape)
-    return (focal_elementwise(logits, class_targets, alpha, gamma) * class_weights).sum()
+        positive = (flat_labels[row] >= 0).nonzero()[:, 0]
+        own = own.clone()
+        own[positive, flat_labels[row][positive]] *= own_weights.to(own.dtype)
+    background = weights.index_fill(0, row, 0.0)
+    none = torch.full_like(flat_labels, -1)
+    return _FocalSum.apply(flat, none, background, alpha, gamma, None) + (
+        focal_elementwise(flat[row], targets[row], alpha, gamma) * own
+    ).sum()
 
 
 @torch.no_grad()

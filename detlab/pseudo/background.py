@@ -13,5 +13,5 @@ from detlab.structures import Targets
 class AllBackground(Treatment):
     """Every image counts as if its annotators had looked for every class, whatever the merge knows."""
 
-    def before_forward(self, targets: list[Targets]) -> list[Targets]:
+    def treat(self, targets: list[Targets]) -> list[Targets]:
         return [replace(t, annotated=torch.ones_like(t.annotated)) for t in targets]

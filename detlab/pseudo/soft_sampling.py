@@ -42,8 +42,8 @@ class SoftSampling(Treatment):
             raise ValueError(f"Expected b and c of at least 0, got {b} and {c}.")
         self.mode, self.floor, self.b, self.c, self.overlap = mode, floor, b, c, overlap
 
-    def before_forward(self, targets: list[Targets]) -> list[Targets]:
-        return AllBackground().before_forward(targets)
+    def treat(self, targets: list[Targets]) -> list[Targets]:
+        return AllBackground().treat(targets)
 
     def amend(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -24,7 +25,8 @@ class PseudoLabels(NamedTuple):
     objectness: Tensor
     spared: Tensor
 
-    def __len__(self) -> int:  # of labels, not of fields
+    @property
+    def size(self) -> int:
         return len(self.image)
 
     @property
@@ -43,9 +45,8 @@ class Treatment:
     def __init__(self) -> None:
         self.watched: dict[str, Tensor] = {}
 
-    def before_forward(self, targets: list[Targets]) -> list[Targets]:
-        """The targets of a batch, perhaps others."""
-        return targets
+    def begin(self, classes: Sequence[str]) -> None:
+        """Called once with the detector's class names, in the order of its labels."""
 
     def after_forward(
         self,
@@ -54,9 +55,13 @@ class Treatment:
         predictions: Predictions,  # noqa: ARG002
         iteration: int,  # noqa: ARG002
     ) -> PseudoLabels | None:
-        """Labels for predictions (detached) of the same forward pass that will be trained; `iteration` counts
-        optimiser steps from 0. Called without gradients."""
+        """Labels for predictions (detached) of the same forward pass that will be trained; targets of the batch are the
+        annotators'; `iteration` counts optimiser steps from 0. Called without gradients."""
         return None
+
+    def treat(self, targets: list[Targets]) -> list[Targets]:
+        """The targets that assigner and losses go by, from those of the annotators."""
+        return targets
 
     def amend(
         self,

@@ -79,7 +79,7 @@ def test_the_others_get_what_they_would_without_them(criterion: Any, seed: int) 
     masked = gradient(criterion, (anchors, targets, assignment, predictions))
     heard = ANNOTATED[:, None].expand(-1, ANCHORS, -1)
     low = predictions._replace(logits=predictions.logits.masked_fill(~heard, NOWHERE))
-    whole = gradient(criterion, (anchors, AllBackground().before_forward(targets), assignment, low))
+    whole = gradient(criterion, (anchors, AllBackground().treat(targets), assignment, low))
     torch.testing.assert_close(masked[heard], whole[heard], rtol=1e-6, atol=1e-9)
 
 
@@ -87,6 +87,6 @@ def test_the_others_get_what_they_would_without_them(criterion: Any, seed: int) 
 def test_as_background_they_do_get_one(criterion: Any, seed: int) -> None:
     """Without the mask, so that the first test can fail. A ranking loss punishes only what stands above a positive."""
     anchors, targets, assignment, predictions = scene(seed)
-    found = gradient(criterion, (anchors, AllBackground().before_forward(targets), assignment, predictions))
+    found = gradient(criterion, (anchors, AllBackground().treat(targets), assignment, predictions))
     background = (assignment.gt_index == -1)[..., None] & ~ANNOTATED[:, None]
     assert (found[background] > 0).float().mean() > 0.5

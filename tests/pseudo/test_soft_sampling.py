@@ -41,7 +41,7 @@ def scene() -> tuple[Anchors, list[Targets], Predictions, Assignment]:
 def test_equals_the_loop(mode: str) -> None:
     anchors, targets, predictions, assignment = scene()
     treatment = SoftSampling(mode=mode)  # type: ignore[arg-type]
-    known = treatment.before_forward(targets)
+    known = treatment.treat(targets)
     matched = treatment.amend(gather(anchors, known, assignment, predictions), anchors, known, None)
     for image, target in enumerate(targets):
         for anchor, box in enumerate(anchors.boxes):
@@ -62,7 +62,7 @@ def test_equals_the_loop(mode: str) -> None:
 def test_background_without_overlap_gets_no_gradient_in_hard_mode() -> None:
     anchors, targets, predictions, assignment = scene()
     treatment = SoftSampling(mode="hard")
-    known = treatment.before_forward(targets)
+    known = treatment.treat(targets)
     Focal()(treatment.amend(gather(anchors, known, assignment, predictions), anchors, known, None)).backward()
     gradient = predictions.logits.grad
     assert gradient is not None
@@ -76,7 +76,7 @@ def test_background_without_overlap_gets_no_gradient_in_hard_mode() -> None:
 
 def test_all_background_forgets_who_looked_for_what() -> None:
     _, targets, _, _ = scene()
-    known = AllBackground().before_forward(targets)
+    known = AllBackground().treat(targets)
     assert all(t.annotated.all() for t in known)
     assert not targets[0].annotated.all()  # the originals stay
 

@@ -1,0 +1,52 @@
+"""Pseudo-labels that belong to predictions, written into what the losses see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from detlab.pseudo.treatment import PseudoLabels
+from detlab.structures import Matched
+
+
+def amend(matched: Matched, labels: PseudoLabels | None) -> Matched:
+    """`matched` with p̃(c) as the soft class target and p̃(O) as the target of the objectness of each labelled
+    prediction, in place of background; no box loss. Predictions that are spared get no signal at all.
+
+    Anchors that an object was assigned to keep that object, and nothing is changed in place.
+    """
+    if labels is None or not (labels.size or len(labels.spared)):
+        return matched
+    anchors, classes = matched.logits.shape[1:]
+    flat = labels.image * anchors + labels.anchor
+    free = matched.labels.flatten()[flat] < 0
+    flat, probs, objectness = flat[free], labels.probs[free], labels.objectness[free]
+    spared = labels.spared[:, 0] * anchors + labels.spared[:, 1]
+    spared = spared[matched.labels.flatten()[spared] < 0]
+
+    weights = matched.class_weights.reshape(-1, matched.class_weights.shape[-1]).clone()
+    weights[spared] = 0.0
+    weights[flat] = 1.0  # what the proxy says holds for every class
+    targets = matched.class_targets
+    rows = _own_classes(matched, classes) if targets is None else targets.reshape(-1, classes).clone()
+    rows[flat] = probs.to(rows.dtype)
+    changes: dict[str, Tensor] = {
+        "class_weights": weights.view(matched.class_weights.shape),
+        "class_targets": rows.view(matched.logits.shape),
+    }
+    if matched.object_targets is not None and matched.object_weights is not None:
+        object_targets, object_weights = matched.object_targets.flatten().clone(), matched.object_weights.flatten()
+        object_weights = object_weights.clone()
+        object_weights[spared] = 0.0
+        object_targets[flat] = objectness.to(object_targets.dtype)
+        object_weights[flat] = 1.0
+        changes["object_targets"] = object_targets.view(matched.object_targets.shape)
+        changes["object_weights"] = object_weights.view(matched.object_targets.shape)
+    return matched._replace(**changes)
+
+
+def _own_classes(matched: Matched, classes: int) -> Tensor:
+    """One-hot rows of the positives, zeros elsewhere: float32 ``[B · A, C]``."""
+    rows = torch.zeros(matched.labels.numel(), classes, device=matched.logits.device)
+    rows[matched.positive, matched.labels.flatten()[matched.positive]] = 1.0
+    return rows

@@ -1,0 +1,102 @@
+"""Which predictions a proxy classifier is asked about: Algorithm 1, lines 2–8, with a bounded number per image."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from detlab.assigners.overlap import pad_targets
+from detlab.boxes import aligned_iou, clip_boxes
+from detlab.structures import Predictions, Targets
+
+
+class Regions(NamedTuple):
+    """N predictions of a batch, in falling score within an image: image, anchor int64 ``[N]``; boxes float32 ``[N, 4]``
+    xyxy pixels, clipped to the pictures; scores float32 ``[N]``."""
+
+    image: Tensor
+    anchor: Tensor
+    boxes: Tensor
+    scores: Tensor
+
+    def select(self, index: Tensor) -> Regions:
+        return Regions(*(field[index] for field in self))
+
+
+def scores_of(predictions: Predictions) -> Tensor:
+    """How sure the detector is that there is any object: p(O) where it predicts that, else its highest class score.
+    float32 ``[B, A]``; 0 where it is not a number."""
+    logits = predictions.logits.amax(-1) if predictions.objectness is None else predictions.objectness
+    return logits.float().sigmoid().nan_to_num(nan=0.0)
+
+
+def find_regions(
+    predictions: Predictions,
+    targets: list[Targets],
+    sizes: Tensor,
+    *,
+    max_iou: float,
+    min_score: float,
+    nms: float | None,
+    cap: int | None,
+    min_side: float = 1.0,
+    before_nms: int = 1000,
+) -> Regions:
+    """Predictions with IoU ≤ `max_iou` (θ1) with every labelled box of their image, flagged `ignore` or not.
+
+    Of images whose annotators looked for every class there are none: nothing is missing there. sizes int64 ``[B, 2]``
+    (height, width) of the pictures. min_score: of `scores_of`; min_side: of a clipped box, pixels. nms: the best of
+    those that overlap each other more than that; None: all. cap: so many per image, the best; None: all, and then
+    `before_nms`, how many enter the NMS per image, does not count either.
+    """
+    scores = scores_of(predictions)
+    wanted = torch.tensor([not bool(t.annotated.all()) for t in targets], device=scores.device)
+    boxes = clip_boxes(predictions.boxes.float(), sizes)  # [B, A, 4]
+    finite = predictions.boxes.isfinite().all(-1)
+    large = (boxes[..., 2:] - boxes[..., :2] >= min_side).all(-1)
+    scores = scores.masked_fill(~(finite & large & wanted[:, None]), -1.0)
+    count = scores.shape[1] if cap is None else min(before_nms, scores.shape[1])
+    best, anchor = scores.topk(count)
+    image, slot = ((best >= min_score) & (best >= 0)).nonzero(as_tuple=True)
+    anchor = anchor[image, slot]
+    found = Regions(image, anchor, boxes[image, anchor], best[image, slot])
+    found = found.select(highest_iou(found.boxes, found.image, targets) <= max_iou)
+    if nms is not None:
+        kept = batched_nms(found.boxes, found.scores, found.image, nms)
+        found = found.select(kept.sort().values)  # in the order they came in: by image, then by score
+    if cap is not None:
+        place = torch.arange(len(found.image), device=found.image.device)
+        found = found.select(place - torch.searchsorted(found.image, found.image) < cap)
+    return found
+
+
+def highest_iou(boxes: Tensor, image: Tensor, targets: list[Targets]) -> Tensor:
+    """Of ``boxes [N, 4]`` with the labelled ones of the images ``[N]`` they are in: ``[N]``, 0 without any."""
+    padded = pad_targets(targets)  # padding has no area, and so no overlap
+    return aligned_iou(boxes[:, None], padded.boxes[image]).amax(1)
+
+
+@torch.no_grad()
+def overlapping(regions: Regions, predictions: Predictions, min_iou: float) -> tuple[Tensor, Tensor]:
+    """Predictions of the same image with IoU ≥ `min_iou` with a region: (which region, which anchor), int64 ``[M]``
+    each. An anchor that overlaps several regions goes to the one that it overlaps most; a region's own anchor is its
+    own alone."""
+    count = predictions.boxes.shape[1]
+    best = predictions.boxes.new_full((len(predictions.boxes) * count,), min_iou, dtype=torch.float32)
+    owner = torch.full_like(best, -1, dtype=torch.int64)
+    for image in regions.image.unique().tolist():
+        rows = (regions.image == image).nonzero()[:, 0]
+        iou, which = _pairwise(regions.boxes[rows], predictions.boxes[image].float()).max(0)
+        at = slice(image * count, (image + 1) * count)
+        owner[at] = torch.where(iou >= best[at], rows[which], -1)
+    flat = regions.image * count + regions.anchor
+    owner[flat] = torch.arange(len(flat), device=flat.device)
+    anchor = (owner >= 0).nonzero()[:, 0]
+    return owner[anchor], anchor % max(1, count)
+
+
+def _pairwise(a: Tensor, b: Tensor) -> Tensor:
+    return aligned_iou(a[:, None], b[None])

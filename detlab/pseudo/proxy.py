@@ -1,0 +1,208 @@
+"""On-the-fly pseudo-labels by a proxy classifier with a reject class (Abbasi et al. 2020, Algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from detlab.errors import UserError
+from detlab.pseudo.amend import amend
+from detlab.pseudo.background import AllBackground
+from detlab.pseudo.candidates import Regions, find_regions, highest_iou, overlapping
+from detlab.pseudo.treatment import PseudoLabels, Treatment
+from detlab.structures import Anchors, Batch, Matched, Predictions, Targets
+
+
+class Classifier(Protocol):
+    """K classes by name, and a reject class behind them."""
+
+    classes: Sequence[str]
+
+    def classify(
+        self,
+        images: Tensor,
+        image: Tensor,
+        boxes: Tensor,
+        patches: int = 3,
+        copies: int = 2,
+        flip: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """``images [B, 3, H, W]`` normalised, regions image int64 ``[N]``, boxes ``[N, 4]`` xyxy pixels → h̄
+        ``[N, K + 1]`` (Eq. 1)."""
+        ...
+
+
+class ProxyPseudoLabels(Treatment):
+    """A prediction that overlaps no labelled box gets the label of the proxy classifier, where that is sure.
+
+    classifier: the run folder or checkpoint of a proxy classifier (``detlab train task=proxy``). start: iterations
+    before the first pseudo-label, since a random detector's boxes are useless (not in the paper). max_iou: θ1.
+    confidence: θ2. beta: of Eq. 2; with β > 0, p̃(c) is scaled to the sum that the classifier's part has. patches,
+    copies, flip: patch-drop's s and m (Eq. 1), and mirrored views. objectness: p̃(O) is the classifier's highest
+    probability ("proxy", the paper), or that times the detector's score ("product", traces of the authors' runs, with
+    min_score 0.8).
+
+    To bound the cost, which the paper does not (it sends all A · g² boxes): min_score of the detector, of boxes that
+    overlap each other by more than `nms` the best, and of those the best `cap` of an image go to the classifier. What
+    becomes of the predictions that overlap a pseudo-labelled one by `nms` or more is `neighbours`: "label" gives them
+    its label, as the paper would ask for each of them and mostly hear the same; "spare" takes them out of the losses;
+    "background" leaves them background.
+
+    classes: "any" (the paper), or "unannotated": only such that the image's annotators did not look for. Classes of the
+    classifier that the detector does not have count as rejected.
+
+    masked: besides, the mask (`Treatment`) for predictions without a label; false, the paper: they are background.
+    An image whose annotators looked for every class gets no pseudo-labels. Raises ValueError for values out of range,
+    UserError where `classifier` cannot be read or shares no class with the detector.
+    """
+
+    def __init__(
+        self,
+        classifier: str | Classifier,
+        start: int = 500,
+        max_iou: float = 0.5,
+        confidence: float = 0.8,
+        beta: float = 0.0,
+        patches: int = 3,
+        copies: int = 2,
+        flip: bool = False,
+        objectness: Literal["proxy", "product"] = "proxy",
+        min_score: float = 0.05,
+        nms: float | None = 0.5,
+        cap: int | None = 20,
+        neighbours: Literal["label", "spare", "background"] = "label",
+        classes: Literal["any", "unannotated"] = "any",
+        masked: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        shares = {"max_iou": max_iou, "confidence": confidence, "beta": beta, "min_score": min_score, "nms": nms}
+        for name, share in shares.items():
+            if share is not None and not 0 <= share <= 1:
+                raise ValueError(f"Expected {name} in [0, 1], got {share}.")
+        if start < 0 or copies < 0:
+            raise ValueError(f"Expected start and copies of at least 0, got {start} and {copies}.")
+        if patches < 1 or (cap is not None and cap < 1):
+            raise ValueError(f"Expected patches and cap of at least 1, got {patches} and {cap}.")
+        if objectness not in ("proxy", "product"):
+            raise ValueError(f"Expected objectness proxy or product, got {objectness!r}.")
+        if neighbours not in ("label", "spare", "background"):
+            raise ValueError(f"Expected neighbours label, spare or background, got {neighbours!r}.")
+        if classes not in ("any", "unannotated"):
+            raise ValueError(f"Expected classes any or unannotated, got {classes!r}.")
+        self.classifier = load(classifier) if isinstance(classifier, str) else classifier
+        self.start, self.max_iou, self.confidence, self.beta = start, max_iou, confidence, beta
+        self.patches, self.copies, self.flip = patches, copies, flip
+        self.objectness, self.min_score, self.nms, self.cap = objectness, min_score, nms, cap
+        self.neighbours, self.classes, self.masked, self.seed = neighbours, classes, masked, seed
+        self._columns: list[int] = []
+
+    def begin(self, classes: Sequence[str]) -> None:
+        """Called with the detector's class names, in the order of its labels."""
+        known = list(self.classifier.classes)
+        self._columns = [known.index(name) if name in known else -1 for name in classes]
+        if max(self._columns) < 0:
+            raise UserError(
+                f"pseudo.classifier knows none of the detector's classes ({', '.join(classes)}), but "
+                f"{', '.join(known)}: train one on these classes (detlab train task=proxy)."
+            )
+
+    def treat(self, targets: list[Targets]) -> list[Targets]:
+        return targets if self.masked else AllBackground().treat(targets)
+
+    @torch.no_grad()
+    def after_forward(
+        self,
+        batch: Batch,
+        anchors: Anchors,  # noqa: ARG002
+        predictions: Predictions,
+        iteration: int,
+    ) -> PseudoLabels | None:
+        labels, asked, kept = None, 0, 0
+        if iteration >= self.start:
+            regions = self.regions(batch, predictions)
+            chosen = self.label(batch, predictions, regions, self._generator(batch, iteration))
+            asked, kept = len(regions.image), chosen.size
+            labels = self.spread(chosen, batch.targets, predictions)
+        for name, count in (("regions", asked), ("labels", kept)):
+            self.watched[f"pseudo_{name}_per_image"] = batch.images.new_tensor(count / max(1, len(batch)))
+        return labels
+
+    def amend(
+        self,
+        matched: Matched,
+        anchors: Anchors,  # noqa: ARG002
+        targets: list[Targets],  # noqa: ARG002
+        labels: PseudoLabels | None,
+    ) -> Matched:
+        return amend(matched, labels)
+
+    def regions(self, batch: Batch, predictions: Predictions) -> Regions:
+        """What the classifier is asked about (lines 2–8)."""
+        return find_regions(
+            predictions, batch.targets, batch.sizes,
+            max_iou=self.max_iou, min_score=self.min_score, nms=self.nms, cap=self.cap,
+        )  # fmt: skip
+
+    def label(
+        self, batch: Batch, predictions: Predictions, regions: Regions, generator: torch.Generator | None = None
+    ) -> PseudoLabels:
+        """Of the regions those that the classifier is sure about (lines 9–16)."""
+        said = self.classifier.classify(
+            batch.images, regions.image, regions.boxes, self.patches, self.copies, self.flip, generator
+        ).float()
+        columns = torch.tensor(self._columns, device=said.device)
+        probs = said[:, columns.clamp(min=0)] * (columns >= 0)  # [N, C], of the detector's classes
+        highest, winner = probs.max(-1)
+        keep = (highest >= self.confidence) & (highest >= said.amax(-1))
+        if self.classes == "unannotated":
+            annotated = torch.stack([t.annotated for t in batch.targets])
+            keep &= ~annotated[regions.image, winner]
+        regions, probs, highest = regions.select(keep), probs[keep], highest[keep]
+        if self.beta > 0:
+            own = class_probabilities(predictions, regions)
+            mixed = self.beta * own + (1 - self.beta) * probs
+            probs = mixed * (probs.sum(-1) / mixed.sum(-1).clamp(min=1e-12))[:, None]
+        objectness = highest if self.objectness == "proxy" else highest * regions.scores
+        spared = regions.image.new_zeros(0, 2)
+        return PseudoLabels(regions.image, regions.anchor, regions.boxes, probs, objectness, spared)
+
+    def spread(self, labels: PseudoLabels, targets: list[Targets], predictions: Predictions) -> PseudoLabels:
+        """With the predictions that overlap a labelled one, as `neighbours` says."""
+        if self.neighbours == "background" or self.nms is None or not labels.size:
+            return labels
+        regions = Regions(labels.image, labels.anchor, labels.boxes, labels.objectness)
+        owner, anchor = overlapping(regions, predictions, self.nms)
+        image = labels.image[owner]
+        if self.neighbours == "spare":
+            return labels._replace(spared=torch.stack([image, anchor], 1))
+        boxes = predictions.boxes[image, anchor].float()
+        own = labels.anchor[owner] == anchor
+        free = own | (highest_iou(boxes, image, targets) <= self.max_iou)
+        owner, anchor, image, boxes = owner[free], anchor[free], image[free], boxes[free]
+        return PseudoLabels(image, anchor, boxes, labels.probs[owner], labels.objectness[owner], labels.spared)
+
+    def _generator(self, batch: Batch, iteration: int) -> torch.Generator:
+        """For the patches: the same in a run that goes on as in one that was never stopped."""
+        generator = torch.Generator(device=batch.images.device)
+        return generator.manual_seed(self.seed * 1_000_003 + iteration)
+
+
+def class_probabilities(predictions: Predictions, regions: Regions) -> Tensor:
+    """p(c) of the detector, summing to 1: ``[N, C]``. Where it predicts an objectness its classes exclude each other
+    (softmax), else its class scores are scaled."""
+    logits = predictions.logits[regions.image, regions.anchor].float()
+    if predictions.objectness is not None:
+        return logits.softmax(-1)
+    scores = logits.sigmoid()
+    return scores / scores.sum(-1, keepdim=True).clamp(min=1e-12)
+
+
+def load(path: str) -> Classifier:
+    from detlab.pseudo.classifier import load_classifier
+
+    return load_classifier(path)

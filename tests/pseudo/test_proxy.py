@@ -1,0 +1,236 @@
+"""Algorithm 1 against a loop over single boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou, nms
+
+from detlab.errors import UserError
+from detlab.pseudo.proxy import ProxyPseudoLabels
+from detlab.structures import Anchors, Batch, Predictions, Targets
+
+NAMES = ("cat", "cow", "dog")
+SIZE = 64
+
+
+class Toy:
+    """A classifier whose answer is a function of the box alone; patch-drop is another matter."""
+
+    def __init__(self, classes: Sequence[str] = NAMES, sharpness: float = 4.0) -> None:
+        self.classes = list(classes)
+        self.sharpness = sharpness
+        self.asked = 0
+
+    def classify(self, images: Tensor, image: Tensor, boxes: Tensor, *args: Any) -> Tensor:  # noqa: ARG002
+        self.asked += len(boxes)
+        waves = torch.arange(1.0, len(self.classes) + 2) / 7
+        return (self.sharpness * torch.sin(boxes.sum(-1, keepdim=True) * waves)).softmax(-1)
+
+
+def scene(
+    seed: int = 0, *, objectness: bool = True, images: int = 3, anchors: int = 80
+) -> tuple[Batch, Predictions, Anchors]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    corner = rand(images, anchors, 2) * 70 - 8
+    boxes = torch.cat([corner, corner + rand(images, anchors, 2) * 30], -1)  # some outside, some of less than a pixel
+    targets = []
+    for image in range(images):
+        near = boxes[image, :3] + rand(3, 4) * 3
+        known = torch.tensor([True, image % 2 == 1, True])
+        targets.append(Targets.of(near[: 3 - image], torch.zeros(3 - image), len(NAMES), annotated=known))
+    batch = Batch(
+        images=rand(images, 3, SIZE, SIZE),
+        targets=targets,
+        sizes=torch.tensor([[SIZE, SIZE - 10]] * images),
+        scales=torch.ones(images, 2),
+        original_sizes=torch.tensor([[SIZE, SIZE - 10]] * images),
+        image_ids=torch.arange(images),
+    )
+    predictions = Predictions(
+        rand(images, anchors, len(NAMES)) * 4 - 2,
+        boxes,
+        torch.zeros(images, anchors, 4),
+        objectness=rand(images, anchors) * 4 - 2 if objectness else None,
+    )
+    return batch, predictions, Anchors(boxes[0], torch.zeros(anchors, dtype=torch.int64), (anchors,))
+
+
+def literal(batch: Batch, predictions: Predictions, treatment: ProxyPseudoLabels) -> dict[tuple[int, int], Any]:
+    """(image, anchor) → (p̃(c), p̃(O)) of S_e, box by box, without NMS and cap."""
+    found = {}
+    for image, targets in enumerate(batch.targets):
+        if bool(targets.annotated.all()):
+            continue
+        height, width = batch.sizes[image].tolist()
+        for anchor, box in enumerate(predictions.boxes[image]):
+            x1, y1, x2, y2 = box.tolist()
+            x1, x2 = (min(max(x, 0.0), width) for x in (x1, x2))
+            y1, y2 = (min(max(y, 0.0), height) for y in (y1, y2))
+            if x2 - x1 < 1 or y2 - y1 < 1:
+                continue
+            region = torch.tensor([[x1, y1, x2, y2]])
+            if len(targets) and float(box_iou(region, targets.boxes).max()) > treatment.max_iou:
+                continue
+            logits = predictions.logits[image, anchor]
+            if predictions.objectness is None:
+                score, own = float(logits.sigmoid().max()), logits.sigmoid() / logits.sigmoid().sum()
+            else:
+                score, own = float(predictions.objectness[image, anchor].sigmoid()), logits.softmax(-1)
+            if score < treatment.min_score:
+                continue
+            said = treatment.classifier.classify(batch.images, torch.tensor([image]), region)[0]
+            best = int(said.argmax())
+            if best == len(NAMES) or float(said[best]) < treatment.confidence:
+                continue
+            probs = said[: len(NAMES)]
+            if treatment.beta > 0:
+                mixed = treatment.beta * own + (1 - treatment.beta) * probs
+                probs = mixed / mixed.sum() * probs.sum()
+            surety = float(said[best]) * (score if treatment.objectness == "product" else 1.0)
+            if treatment.classes == "unannotated" and bool(targets.annotated[best]):
+                continue
+            found[image, anchor] = (probs, surety)
+    return found
+
+
+def treatment(**changes: Any) -> ProxyPseudoLabels:
+    settings: dict[str, Any] = {"start": 0, "nms": None, "cap": None, "min_score": 0.0, "confidence": 0.5}
+    result = ProxyPseudoLabels(Toy(), **(settings | changes))
+    result.begin(NAMES)
+    return result
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("objectness", [True, False])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {}, {"beta": 0.3}, {"beta": 1.0}, {"objectness": "product"}, {"min_score": 0.6}, {"max_iou": 0.1},
+        {"confidence": 0.9}, {"classes": "unannotated"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_equals_the_loop(seed: int, objectness: bool, changes: dict[str, Any]) -> None:
+    batch, predictions, anchors = scene(seed, objectness=objectness)
+    own = treatment(**changes)
+    expected = literal(batch, predictions, own)
+    labels = own.after_forward(batch, anchors, predictions, 0)
+    assert labels is not None
+    found = {
+        (int(i), int(a)): (p, float(o))
+        for i, a, p, o in zip(labels.image, labels.anchor, labels.probs, labels.objectness)
+    }
+    assert found.keys() == expected.keys()
+    for key, (probs, surety) in expected.items():
+        torch.testing.assert_close(found[key][0], probs, rtol=1e-5, atol=1e-6)
+        assert found[key][1] == pytest.approx(surety, rel=1e-5)
+    assert float(own.watched["pseudo_labels_per_image"]) == pytest.approx(len(expected) / 3)
+
+
+def test_some_are_labelled_in_those_tests() -> None:
+    batch, predictions, _ = scene(0)
+    assert len(literal(batch, predictions, treatment())) > 10
+
+
+def test_of_overlapping_ones_the_best_and_so_many_per_image() -> None:
+    batch, predictions, _ = scene(1)
+    every = treatment().regions(batch, predictions)
+    few = treatment(nms=0.3, cap=4).regions(batch, predictions)
+    for image in range(3):
+        here = every.image == image
+        order = every.scores[here].argsort(descending=True)
+        boxes, scores = every.boxes[here][order], every.scores[here][order]
+        kept = nms(boxes, scores, 0.3)[:4]
+        assert torch.equal(few.boxes[few.image == image], boxes[kept])
+    assert 0 < len(few.image) < len(every.image)
+
+
+def test_neighbours_share_the_label_or_are_spared() -> None:
+    batch, predictions, anchors = scene(2)
+    alone = treatment(nms=0.3, neighbours="background").after_forward(batch, anchors, predictions, 0)
+    shared = treatment(nms=0.3, neighbours="label").after_forward(batch, anchors, predictions, 0)
+    spared = treatment(nms=0.3, neighbours="spare").after_forward(batch, anchors, predictions, 0)
+    assert alone is not None
+    assert shared is not None
+    assert spared is not None
+    assert len(alone.spared) == 0
+    own = set(zip(alone.image.tolist(), alone.anchor.tolist()))
+    expected = {}
+    for image in range(3):
+        mine = (alone.image == image).nonzero()[:, 0]
+        if not len(mine):
+            continue
+        iou = box_iou(predictions.boxes[image], alone.boxes[mine])
+        for anchor in range(80):
+            if float(iou[anchor].max()) >= 0.3 or (image, anchor) in own:
+                expected[image, anchor] = int(mine[int(iou[anchor].argmax())])
+    assert {tuple(pair) for pair in spared.spared.tolist()} == expected.keys()
+    assert len(expected) > len(own)
+    for image, anchor, probs in zip(shared.image.tolist(), shared.anchor.tolist(), shared.probs):
+        if (image, anchor) not in own:
+            assert torch.equal(probs, alone.probs[expected[image, anchor]])
+        overlap = box_iou(predictions.boxes[image, anchor][None], batch.targets[image].boxes)
+        assert (image, anchor) in own or overlap.numel() == 0 or float(overlap.max()) <= 0.5
+    assert own <= set(zip(shared.image.tolist(), shared.anchor.tolist()))
+
+
+def test_nothing_before_its_start_nor_where_nothing_is_missing() -> None:
+    batch, predictions, anchors = scene()
+    own = treatment(start=10)
+    assert own.after_forward(batch, anchors, predictions, 9) is None
+    assert own.classifier.asked == 0  # type: ignore[attr-defined]
+    assert float(own.watched["pseudo_labels_per_image"]) == 0
+    for targets in batch.targets:
+        targets.annotated[:] = True
+    labels = treatment().after_forward(batch, anchors, predictions, 0)
+    assert labels is not None
+    assert labels.size == 0
+
+
+def test_without_images_or_boxes() -> None:
+    batch, predictions, anchors = scene(anchors=80)
+    nowhere = predictions._replace(boxes=torch.full_like(predictions.boxes, -50.0))
+    labels = treatment(nms=0.5, cap=3).after_forward(batch, anchors, nowhere, 0)
+    assert labels is not None
+    assert labels.size == 0
+    broken = predictions._replace(boxes=torch.full_like(predictions.boxes, torch.nan))
+    labels = treatment(nms=0.5, cap=3).after_forward(batch, anchors, broken, 0)
+    assert labels is not None
+    assert labels.size == 0
+
+
+def test_classes_go_by_name() -> None:
+    batch, predictions, anchors = scene()
+    own = ProxyPseudoLabels(Toy(("dog", "sofa", "cat")), start=0, nms=None, cap=None, min_score=0.0, confidence=0.5)
+    own.begin(NAMES)
+    labels = own.after_forward(batch, anchors, predictions, 0)
+    assert labels is not None
+    said = own.classifier.classify(batch.images, labels.image, labels.boxes)
+    assert torch.equal(labels.probs[:, 0], said[:, 2])
+    assert torch.equal(labels.probs[:, 2], said[:, 0])
+    assert (labels.probs[:, 1] == 0).all()
+    assert not (said.argmax(-1) == 1).any()  # a sofa is nothing that the detector looks for
+    with pytest.raises(UserError, match=r"knows none of the detector's classes"):
+        ProxyPseudoLabels(Toy(("sofa",)), start=0).begin(NAMES)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"max_iou": 1.1}, {"confidence": -0.1}, {"beta": 2.0}, {"nms": 1.5}, {"min_score": -1.0}, {"start": -1},
+        {"copies": -1}, {"patches": 0}, {"cap": 0}, {"objectness": "both"}, {"neighbours": "share"}, {"classes": "all"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_bad_values(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="Expected"):
+        ProxyPseudoLabels(Toy(), **bad)
