@@ -18,6 +18,7 @@ def check(cfg: Any) -> int:
     """
     from detlab.build import build_source
     from detlab.data.check import empty_split, find_problems
+    from detlab.data.findings import partly_labelled
     from detlab.data.problems import Split
     from detlab.logs import quiet
     from detlab.validate import validate
@@ -35,20 +36,30 @@ def check(cfg: Any) -> int:
             continue  # the same images stand in for another split
         seen.add(identity)
         empty = [] if len(index) else [empty_split(source.name, split)]
-        problems = [*unread, *empty, *find_problems(index, read_images=cfg.images)]
+        partly = [] if split == "train" else partly_labelled(index, split)
+        problems = [*unread, *empty, *partly, *find_problems(index, read_images=cfg.images)]
         errors += sum(p.severity == "error" for p in problems)
-        print_split(split, index, problems, cfg.show)
+        print_split(split, index, problems, cfg.show, _complete(source, split))
         if cfg.output:
             draw_histograms(index, Path(cfg.output) / source.name / split)
     if cfg.output:
         log.info("Histograms: %s", Path(cfg.output) / source.name)
+    for note in getattr(source, "notes", list)():
+        log.info("%s.", note)
     count = f"{errors} error{'s' * (errors > 1)}"
     log.info("%s", f"{count}: mend the files, or train with data.on_error=skip_box." if errors else "No errors.")
     return 1 if errors else 0
 
 
-def print_split(split: str, index: Any, problems: list[Any], show: int) -> None:
-    """The summary, the classes and the problems of one split, as tables."""
+def _complete(source: Any, split: str) -> Any:
+    """The fully labelled version of a split, or None."""
+    offered = getattr(source, "complete", None)
+    found = offered(split) if offered else None
+    return found[0] if found else None
+
+
+def print_split(split: str, index: Any, problems: list[Any], show: int, complete: Any = None) -> None:
+    """The summary, the classes and the problems of one split, as tables. complete: the same images fully labelled."""
     import numpy as np
     from rich.console import Console
     from rich.table import Table
@@ -67,11 +78,7 @@ def print_split(split: str, index: Any, problems: list[Any], show: int) -> None:
             if len(values):
                 table.add_row(name, *(f"{q:.6g}" for q in np.nanpercentile(values, quantiles)))
         console.print(table)
-        classes = Table("class", "boxes", "images")
-        for label, name in enumerate(index.classes):
-            mine = index.labels == label
-            classes.add_row(name, str(mine.sum()), str(len(np.unique(index.box_images[mine]))))
-        console.print(classes)
+        console.print(class_table(index, complete))
     kinds: dict[tuple[str, str], list[Any]] = {}
     for problem in problems:
         kinds.setdefault((problem.severity, problem.kind), []).append(problem)
@@ -83,6 +90,36 @@ def print_split(split: str, index: Any, problems: list[Any], show: int) -> None:
             console.print(f"  {where}: {problem.message}", soft_wrap=True)
         if len(group) > show:
             console.print(f"  … and {len(group) - show} more (show={len(group)} prints all)")
+
+
+def class_table(index: Any, complete: Any = None) -> Any:
+    """Boxes and images per class, of a merge also per source ("–": not looked for); and where `complete` has more
+    boxes, how many are missing."""
+    from rich.table import Table
+
+    from detlab.data.merge_counts import missing_labels, source_counts
+
+    counts = source_counts(index)
+    several = len(index.source_names) > 1
+    missing = None if complete is None else missing_labels(index, complete)
+    if missing is not None and not missing.missing.any():
+        missing = None
+    names = [f"{name}:\nboxes / images" for name in index.source_names] if several else []
+    table = Table("class", "boxes", "images", *names, *(["missing", "of"] if missing else []))
+    for label, name in enumerate(index.classes):
+        cells = [str(counts.boxes[:, label].sum()), str(counts.images[:, label].sum())]
+        for source in range(len(names)):
+            seen = f"{counts.boxes[source, label]} / {counts.images[source, label]}"
+            cells.append(seen if counts.looked_for[source, label] else "–")
+        if missing:
+            cells += [f"{missing.rates[label]:.1%}", str(missing.complete[label])]
+        table.add_row(name, *cells)
+    if several or missing:
+        table.add_section()
+        totals = [f"{boxes} / {images}" for boxes, images in zip(counts.boxes.sum(1), counts.total, strict=True)]
+        rest = [f"{missing.rate:.1%}", str(missing.complete.sum())] if missing else []
+        table.add_row("all", str(len(index.boxes)), str(len(index)), *(totals if several else []), *rest)
+    return table
 
 
 def draw_histograms(index: Any, folder: Path) -> None:

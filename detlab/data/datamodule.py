@@ -35,7 +35,12 @@ _MAX_HEADERS = 20_000
 
 
 class Source(Protocol):
-    """Where annotations come from: VOC, COCO, YOLO txt, scenes or one's own."""
+    """Where annotations come from: VOC, COCO, YOLO txt, scenes, several together or one's own.
+
+    It may also offer ``image_weights(index) -> [N] or None``, how often each training image is drawn beside the
+    others, and ``complete(split) -> (index, problems) or None``, the images of ``load(split)`` in the same order with
+    all objects labelled, where it leaves labels out.
+    """
 
     name: str
     on_error: OnError
@@ -126,6 +131,19 @@ class DetectionDataModule(LightningDataModule):
         """How many training batches, rounded up, show every picture once."""
         return math.ceil(len(self.train_index) / (self.batch_size * self._ranks()[1]))
 
+    def complete(self, split: Split) -> AnnotationIndex | None:
+        """The images of ``index(split)``, row by row, with the labels that the source leaves out; None where it does
+        not know them. Broken boxes among them are dropped."""
+        offered: Any = getattr(self.source, "complete", None)
+        found = None if offered is None else offered(split)
+        if found is None:
+            return None
+        full, problems = found
+        broken = [p for p in [*problems, *find_problems(full)] if p.severity == "error" and p.box is not None]
+        full, _ = clean(full, broken, "skip_box")
+        row_of = {number: row for row, number in enumerate(full.ids.tolist())}
+        return full.select([row_of[number] for number in self.index(split).ids.tolist()])
+
     def dataset(self, split: Split) -> DetectionDataset:
         """The pictures of a split: train through the training transform, val and test for evaluation."""
         if split not in self._datasets:
@@ -150,7 +168,8 @@ class DetectionDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         rank, ranks = self._ranks()
         length = len(self.train_index)
-        sampler = InfiniteSampler(length, self.batch_size, self.seed, rank, ranks, self._next_batch)
+        weights = self._image_weights()
+        sampler = InfiniteSampler(length, self.batch_size, self.seed, rank, ranks, self._next_batch, weights)
         return self._loader("train", batch_size=self.batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -158,6 +177,11 @@ class DetectionDataModule(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch]:
         return self._loader("test", batch_sampler=self._in_order("test"))
+
+    def _image_weights(self) -> torch.Tensor | None:
+        offered: Any = getattr(self.source, "image_weights", None)
+        weights = None if offered is None else offered(self.train_index)
+        return None if weights is None else torch.as_tensor(weights)
 
     def _load(self, split: Split) -> None:
         index, problems = self.source.load(split)

@@ -12,6 +12,7 @@ import numpy as np
 
 from detlab.data.image import image_size, read_image
 from detlab.data.index import AnnotationIndex
+from detlab.data.merge_names import near_misses
 from detlab.data.problems import Problem
 from detlab.errors import UserError
 
@@ -52,8 +53,9 @@ def duplicates(index: AnnotationIndex) -> Iterator[Problem]:
     for what, column in (("path", index.paths), ("id", index.ids)):
         _, first, inverse = np.unique(column, return_index=True, return_inverse=True)
         for row in np.flatnonzero(first[inverse] != np.arange(len(index))):
-            other = index.paths[first[inverse[row]]]
-            message = f"same {what} as an earlier image" + (f" ({other})." if what == "id" else ".")
+            earlier = int(first[inverse[row]])
+            message = f"same {what} as an earlier image" + (f" ({index.paths[earlier]})" if what == "id" else "")
+            message += f"{_across_sources(index, earlier, int(row))}."
             file, record = str(index.paths[row]), f"image {index.ids[row]}"
             yield Problem("duplicate image", "error", file, record, message, int(row))
 
@@ -62,7 +64,7 @@ def file_problems(index: AnnotationIndex, *, full: bool) -> Iterator[Problem]:
     """Picture files missing, unreadable or of another size; `full` decodes them and compares their contents."""
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
         looks = pool.map(_look_fully if full else _look, map(str, index.paths))
-        seen: dict[bytes, str] = {}
+        seen: dict[bytes, int] = {}
         for row, (size, digest, error) in enumerate(looks):
             path, expected = str(index.paths[row]), (int(index.widths[row]), int(index.heights[row]))
             if error is not None:
@@ -72,11 +74,18 @@ def file_problems(index: AnnotationIndex, *, full: bool) -> Iterator[Problem]:
             if size != expected:
                 message = "the file is {} x {} pixels, its annotation says {} x {}.".format(*size, *expected)
                 yield Problem("image size", "error", path, "", message, row)
-            if digest in seen and seen[digest] != path:
-                message = f"same content as {seen[digest]}."
+            earlier = seen.setdefault(digest, row) if digest else row
+            if index.paths[earlier] != path:
+                message = f"same content as {index.paths[earlier]}{_across_sources(index, earlier, row)}."
                 yield Problem("duplicate image", "warning", path, "", message, row)
-            elif digest:
-                seen[digest] = path
+
+
+def _across_sources(index: AnnotationIndex, earlier: int, row: int) -> str:
+    one, other = (index.source_names[index.sources[at]] for at in (earlier, row))
+    if one == other:
+        return ""
+    # Each copy is background where only the other is labelled.
+    return f", once in source '{one}' and once in '{other}': join their labels in one source, or leave one copy out"
 
 
 def _look(path: str) -> tuple[tuple[int, int], bytes, str | None]:
@@ -102,14 +111,56 @@ def empty_images(index: AnnotationIndex) -> Iterator[Problem]:
 
 
 def class_problems(index: AnnotationIndex) -> Iterator[Problem]:
-    """Classes without boxes, and names that differ only in case or spaces."""
+    """Classes without boxes, and names that differ only in case or spaces; of a merge also names that may mean the
+    same, and classes of which a source has no box though its annotators are said to have looked."""
     where = ", ".join(index.source_names)
     counts = np.bincount(index.labels, minlength=len(index.classes))
+    present = np.bincount(index.sources, minlength=len(index.source_names)) > 0
+    sought = index.annotated[present].any(0) if present.any() else index.annotated.any(0)
     like: dict[str, str] = {}
-    for name, count in zip(index.classes, counts, strict=True):
-        if not count:
+    for label, name in enumerate(index.classes):
+        if not counts[label] and sought[label]:
             yield Problem("class without boxes", "warning", where, f"class {name}", "no box has this class.")
         other = like.setdefault("".join(name.casefold().split()), name)
         if other != name:
             message = f"it differs from class {other} only in case or spaces."
             yield Problem("duplicate class", "warning", where, f"class {name}", message)
+    if len(index.source_names) > 1:
+        yield from _source_problems(index)
+
+
+def _source_problems(index: AnnotationIndex) -> Iterator[Problem]:
+    for earlier, later in near_misses(index):
+        one, other = index.classes[earlier], index.classes[later]
+        mine, theirs = (index.source_names[index.annotated[:, label].argmax()] for label in (earlier, later))
+        message = (
+            f"it may be what {mine} calls {one}; if so, rename it there (data.sources.{theirs}.rename="
+            f"{{{other}: {one}}}), or each is background where the other is labelled."
+        )
+        yield Problem("near-miss class", "warning", theirs, f"class {other}", message)
+    owners = index.sources[index.box_images]
+    for source, name in enumerate(index.source_names):
+        if not (index.sources == source).any():
+            continue
+        counts = np.bincount(index.labels[owners == source], minlength=len(index.classes))
+        elsewhere = np.bincount(index.labels[owners != source], minlength=len(index.classes))
+        for label in np.flatnonzero(index.annotated[source] & (counts == 0) & (elsewhere > 0)):
+            message = (
+                f"source {name} is said to have looked for it but has no box of it; if its annotators did not, leave "
+                "it out of the source's classes."
+            )
+            yield Problem("class without boxes in a source", "warning", name, f"class {index.classes[label]}", message)
+
+
+def partly_labelled(index: AnnotationIndex, split: str) -> Iterator[Problem]:
+    """That a split to evaluate on was not searched for every class."""
+    looked_for = index.annotated[index.sources]
+    if looked_for.all():
+        return
+    few = int(np.argmin(looked_for.sum(0)))
+    message = (
+        f"{int(looked_for.all(1).sum())} of {len(index)} images were searched for every class, "
+        f"{int(looked_for[:, few].sum())} for {index.classes[few]}; a class counts only in images that were searched for "
+        "it, so that false alarms elsewhere go unseen: fully labelled data would tell more."
+    )
+    yield Problem("partly labelled split", "warning", ", ".join(index.source_names), split, message)

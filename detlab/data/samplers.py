@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 from torch.utils.data.distributed import DistributedSampler
 
 
@@ -19,6 +20,10 @@ class InfiniteSampler(DistributedSampler[tuple[int, int]]):
 
     start_batch: the batch that the next iteration begins with, or a function that tells it then.
 
+    weights: positive, ``[length]``, how often a picture comes beside the others. A pass then holds picture i either
+    ⌊n⌋ or ⌈n⌉ times, n = length · wᵢ / Σw, on average over the passes n times (systematic sampling); without weights,
+    or where all are equal, once, as ever.
+
     A DistributedSampler by type, so that Lightning leaves it in its place; without a length, as it has no end.
     """
 
@@ -30,14 +35,20 @@ class InfiniteSampler(DistributedSampler[tuple[int, int]]):
         rank: int = 0,
         world_size: int = 1,
         start_batch: int | Callable[[], int] = 0,
+        weights: Tensor | None = None,
     ) -> None:
         if length < 1 or batch_size < 1:
             raise ValueError(f"Expected at least one picture and a batch size of 1, got {length} and {batch_size}.")
         if not 0 <= rank < world_size:
             raise ValueError(f"Expected a rank in 0..{world_size - 1}, got {rank}.")
+        if weights is not None and (
+            weights.shape != (length,) or not bool((weights > 0).all() & weights.isfinite().all())
+        ):
+            raise ValueError(f"Expected {length} weights above 0, got {weights}.")
         super().__init__(range(length), num_replicas=world_size, rank=rank, shuffle=True, seed=seed)  # type: ignore[arg-type]
         self.length, self.batch_size = length, batch_size
         self.start_batch = start_batch
+        self.weights = None if weights is None or bool((weights == weights[0]).all()) else weights.double()
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         start = self.start_batch() if callable(self.start_batch) else self.start_batch
@@ -55,7 +66,16 @@ class InfiniteSampler(DistributedSampler[tuple[int, int]]):
 
     def _order(self, turn: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, turn))
-        return torch.randperm(self.length, generator=generator)
+        order = torch.randperm(self.length, generator=generator)
+        if self.weights is None:
+            return order
+        # Marks at distance 1, from a random start, on a line on which each picture has a piece as long as it should
+        # come on average; in random order, or else neighbours would share out the rounding for ever.
+        ends = self.weights[order].cumsum(0)
+        ends = ends / ends[-1] * self.length
+        marks = torch.arange(self.length) + torch.rand((), generator=generator, dtype=torch.float64)
+        chosen = order[torch.searchsorted(ends, marks, right=True).clamp(max=self.length - 1)]
+        return chosen[torch.randperm(self.length, generator=generator)]
 
 
 def shared_batches(length: int, batch_size: int, rank: int = 0, world_size: int = 1) -> list[list[int]]:

@@ -1,0 +1,168 @@
+"""Several data sets as one, each labelled for its own classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detlab.data.index import AnnotationIndex, split_rows
+from detlab.data.merge_complete import labels_from
+from detlab.data.merge_index import concatenate, in_label_space, moved
+from detlab.data.merge_parts import Part, read_part, read_parts
+from detlab.data.problems import OnError, Problem, Split, of_selection
+from detlab.errors import UserError, nearest
+
+_SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class MergeSource:
+    """Any number of sources with one list of classes; each image's `annotated` says what was looked for in it.
+
+    sources: name → ``{format: voc|coco|yolo, ...}`` with what `CustomSource` takes, or ``{source: <any source>}``, and
+    beside it
+
+    - classes: those its annotators looked for, by their names there or here; None: all it has. Boxes of others are
+      dropped: some were drawn by the way, most were not;
+    - rename: its names → those of the merge, as ``{airplane: aeroplane}``; two may become one;
+    - fraction: the share of its training images that is used, drawn by `seed`;
+    - weight: how often one of its training images is drawn, beside one of weight 1.
+
+    classes: the classes of the merge in the order of their labels; None: all that any source looked for, in order of
+    appearance. Boxes of other classes are dropped.
+
+    val, test: fully labelled data to evaluate on, an entry as in `sources` that has every class of the merge (it may
+    have more). Without one, that split is the merge of the sources' own, where a class counts only in images whose
+    annotators looked for it.
+
+    complete: an entry with every object of the training images labelled, the same pictures by file name; for
+    comparison alone. Without one, `complete` works where every source has it.
+
+    Image ids are row numbers of the merge and category ids 1…C; those of an own `val` or `test` stay its own.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Any] | None = None,
+        classes: Sequence[str] | None = None,
+        val: Any = None,
+        test: Any = None,
+        complete: Any = None,
+        on_error: OnError = "raise",
+        seed: int = 0,
+        name: str = "merge",
+    ) -> None:
+        self.parts = read_parts(sources)
+        self.whole: dict[Split, Part] = {
+            split: read_part(split, f"data.{split}", entry, training=False)
+            for split, entry in zip(_SPLITS[1:], (val, test), strict=True)
+            if entry is not None
+        }
+        self.full = None if complete is None else read_part("complete", "data.complete", complete, training=False)
+        if classes is not None and (not classes or len(set(classes)) != len(classes)):
+            raise UserError(f"data.classes: expected different class names, got {list(classes)}.")
+        self.classes = None if classes is None else tuple(classes)
+        self.on_error, self.seed, self.name = on_error, seed, name
+        self._found: dict[str, tuple[str, ...]] = {}  # the merge's names of what a part looked for
+
+    def load(self, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
+        """Read one split; problems are those of the readers. Raises UserError for names that do not fit."""
+        if split in self.whole:
+            return self._fully_labelled(self.whole[split], split)
+        return self._join(split, [part.load(split) for part in self.parts])
+
+    def complete(self, split: Split) -> tuple[AnnotationIndex, list[Problem]] | None:
+        """The images of ``load(split)``, in the same order, with every object labelled; None where nobody knows."""
+        if split in self.whole:
+            return self.load(split)
+        if self.full is not None:
+            return self._completed(self.full, split)
+        loaded = [part.complete(split) for part in self.parts]
+        known = [pair for pair in loaded if pair is not None]
+        return self._join(split, known, complete=True) if len(known) == len(loaded) else None
+
+    def image_weights(self, index: AnnotationIndex) -> NDArray[np.float64] | None:
+        """How often each image of `index` is drawn beside the others, ``[N]``; None: all alike."""
+        weight_of = {part.name: part.weight for part in self.parts}
+        if len(set(weight_of.values())) == 1:
+            return None
+        # The source of a merge within the merge is "<its entry>/<its own name>".
+        weights = [weight_of[name.partition("/")[0]] for name in index.source_names]
+        return np.array(weights)[index.sources]
+
+    def notes(self) -> list[str]:
+        """What a reader of its tables should know: renamed classes, images left out, weights; one sentence each."""
+        notes = []
+        for part in self.parts:
+            joined: dict[str, list[str]] = {}
+            for old, new in part.rename.items():
+                joined.setdefault(new, []).append(old)
+            notes += [f"{part.name}: {' and '.join(old)} count as {new}" for new, old in joined.items()]
+            if part.fraction < 1:
+                notes.append(f"{part.name}: {part.fraction:.3g} of its training images")
+            if part.weight != 1:
+                notes.append(f"{part.name}: an image is drawn {part.weight:.3g} times as often as one of weight 1")
+        return notes
+
+    def _join(
+        self, split: Split, loaded: Sequence[tuple[AnnotationIndex, list[Problem]]], *, complete: bool = False
+    ) -> tuple[AnnotationIndex, list[Problem]]:
+        for part, (index, _) in zip(self.parts, loaded, strict=True):
+            self._found[part.name] = part.looked_for(index.classes)
+        classes = self._label_space()
+        indexes: list[AnnotationIndex] = []
+        problems: list[Problem] = []
+        for part, (index, found) in zip(self.parts, loaded, strict=True):
+            if split == "train" and part.fraction < 1:
+                rows, _ = split_rows(len(index), part.fraction, self.seed)
+                index, found = index.select(rows), [*of_selection(found, rows), *(p for p in found if p.image is None)]
+            problems += moved(found, sum(map(len, indexes)))
+            wanted = classes if complete else self._found[part.name]
+            indexes.append(_named(in_label_space(index, classes, part.rename, wanted), part.name))
+        return concatenate(indexes), problems
+
+    def _completed(self, part: Part, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
+        index, _ = self.load(split)
+        wanted = {Path(path).stem for path in index.paths}
+        full: list[AnnotationIndex] = []
+        problems: list[Problem] = []
+        for other in _SPLITS:
+            labels, found = self._fully_labelled(part, other)
+            full.append(labels)
+            problems += found
+            wanted -= {Path(path).stem for path in labels.paths}
+            if not wanted:
+                break
+        return labels_from(index, full, part.key), problems
+
+    def _fully_labelled(self, part: Part, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
+        classes = self._label_space()
+        index, problems = part.load(split)
+        found = part.looked_for(index.classes)
+        for name in classes:
+            if name not in found:
+                raise UserError(
+                    f"{part.key}: it has no class '{name}', which the merge has{nearest(name, found)}; add "
+                    f"{part.key}.rename, name the classes to be learnt in data.classes, or leave {part.key} out."
+                )
+        return _named(in_label_space(index, classes, part.rename, found), part.name), problems
+
+    def _label_space(self) -> tuple[str, ...]:
+        for part in self.parts:
+            if part.name not in self._found:
+                index, _ = part.load("train")
+                self._found[part.name] = part.looked_for(index.classes)
+        found = tuple(dict.fromkeys(name for part in self.parts for name in self._found[part.name]))
+        for name in self.classes or ():
+            if name not in found:
+                raise UserError(f"data.classes: no source looked for class '{name}'{nearest(name, found)}.")
+        return found if self.classes is None else self.classes
+
+
+def _named(index: AnnotationIndex, name: str) -> AnnotationIndex:
+    single = len(index.source_names) == 1
+    return replace(index, source_names=(name,) if single else tuple(f"{name}/{inner}" for inner in index.source_names))

@@ -1,0 +1,40 @@
+"""The simulated merge of VOC 2007 and 2012 ("Self-supervised pseudo-labels", Sec. 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from detlab.data.problems import OnError
+from detlab.data.simulate import SimulatedMerge
+from detlab.data.voc import VocSource
+
+
+def voc_split(
+    root: str,
+    groups: Mapping[str, Sequence[str]],
+    complete: bool = False,
+    keep: Literal["own", "any"] = "own",
+    only: str | None = None,
+    download: bool = False,
+    on_error: OnError = "raise",
+    seed: int = 0,
+    name: str = "voc_split",
+) -> SimulatedMerge:
+    """Each year's trainval labelled for its own classes; val and test are the test set of 2007.
+
+    root, download: see `VocSource`. groups: year → classes, ``{"2007": [...], "2012": [...]}``; the sources are
+    called voc2007 and voc2012. complete, keep, only (voc2007 or voc2012): see `SimulatedMerge`. With
+    ``complete=True, keep="any"`` it is the paper's upper bound: all images of both years that hold one of the classes.
+    """
+    parts = {
+        f"voc{year}": {
+            "classes": classes,
+            "source": VocSource(root, years=[str(year)], train="trainval", download=download, name=f"voc{year}"),
+        }
+        for year, classes in groups.items()
+    }
+    test = VocSource(root, years=["2007"], val="test", test="test", download=download, name="voc2007")
+    return SimulatedMerge(
+        parts, evaluation=test, complete=complete, keep=keep, only=only, on_error=on_error, seed=seed, name=name
+    )
