@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from detlab.models.yolo_head import YOLOHead
+
+
+def test_every_number_has_its_place() -> None:
+    """Outputs that name themselves: level, row, column, anchor, value."""
+    head = YOLOHead(1, num_classes=2, anchors_per_location=3, num_levels=2, convs=0)
+    sizes = [(2, 3), (1, 2)]
+    features = [torch.arange(h * w).reshape(1, 1, h, w).float() for h, w in sizes]
+    with torch.no_grad():
+        for level, output in enumerate(head.outputs):
+            output.weight.fill_(100.0)  # type: ignore[operator, union-attr]
+            output.bias.copy_(torch.arange(21) + 1000 * level)  # type: ignore[operator, union-attr, arg-type]
+    logits, deltas, objectness = head(features)
+    expected = [
+        [1000 * level + 100 * cell + 7 * anchor + value for value in range(7)]
+        for level, (h, w) in enumerate(sizes)
+        for cell in range(h * w)
+        for anchor in range(3)
+    ]
+    whole = torch.tensor(expected).float()
+    assert torch.equal(deltas[0], whole[:, :4])
+    assert objectness is not None
+    assert torch.equal(objectness[0], whole[:, 4])
+    assert torch.equal(logits[0], whole[:, 5:])
+
+
+def test_training_begins_with_the_prior_and_all_classes_alike() -> None:
+    head = YOLOHead(4, 5, 3, 2, convs=1, channels=8, prior=0.02)
+    logits, deltas, objectness = head([torch.zeros(2, 4, 4, 4), torch.zeros(2, 4, 2, 2)])
+    assert objectness is not None
+    torch.testing.assert_close(objectness.sigmoid(), torch.full((2, 60), 0.02))
+    assert not logits.any()
+    assert not deltas.any()
+
+
+def test_levels_share_nothing() -> None:
+    head = YOLOHead(4, 5, 3, 2, convs=1, channels=8)
+    a, b = torch.randn(2, 4, 4, 4), torch.randn(2, 4, 2, 2)
+    head([a, b]).logits[:, :48].sum().backward()
+    grads = {name: p.grad is not None and bool(p.grad.any()) for name, p in head.named_parameters()}
+    assert grads["outputs.0.weight"]
+    assert grads["towers.0.0.weight"]
+    assert not grads["outputs.1.weight"]
+    assert not grads["towers.1.0.weight"]
+
+
+@pytest.mark.parametrize("arguments", [(0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 1, 1, -1)])
+def test_bad_counts_are_refused(arguments: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="Expected positive"):
+        YOLOHead(*arguments)
+    with pytest.raises(ValueError, match="prior"):
+        YOLOHead(1, 1, 1, 1, prior=1.0)
