@@ -79,7 +79,7 @@ def sections(row: str) -> list[Any]:
         _section(
             "Pseudo-labels",
             [
-                curves("how many", "^pseudo/.*(boxes|images|ground_truth)"),
+                curves("how many", "^pseudo/.*(boxes|image|ground_truth)"),
                 curves("how good", "^pseudo/.*(precision|recall|iou)"),
                 curves("scores and thresholds", "^pseudo/.*(score|threshold)"),
                 curves("all", "^pseudo/"),

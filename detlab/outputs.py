@@ -50,7 +50,7 @@ def save_results(
         "pr_curves": pr_curves(module, "test"),
     }
     if tracker:
-        tracker.summarise(saved, images)
+        tracker.summarise(saved, [*images, *sorted(folder.figures.glob("pseudo_*.png"))])
     write_atomic(folder.metrics, json.dumps(saved, indent=1))
     return saved
 

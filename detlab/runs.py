@@ -25,7 +25,7 @@ except ImportError:  # Windows
 NOT_IDENTITY = ("run_dir", "name", "setting", "trained_as", "overwrite", "logger", "report", "save_every")
 NOT_IDENTITY_NESTED = {
     "loader": ("num_workers", "cache_images"),
-    "callbacks": ("progress", "learning_rate", "gradients", "barren", "assignments"),
+    "callbacks": ("progress", "learning_rate", "gradients", "barren", "assignments", "pseudo_labels"),
 }
 
 State = Literal["new", "unfinished", "finished"]

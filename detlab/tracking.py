@@ -78,7 +78,8 @@ class WandbTracker:
         summary |= {f"test/{name}": value for name, value in result["test"].items()}
         run.config.update({"dataset": result["dataset"]}, allow_val_change=True)
         if pictures:  # one panel each: W&B wants the pictures of a panel to be of one size
-            run.log({f"test/{path.stem}": wandb.Image(str(path)) for path in pictures})
+            named = {f"{'pseudo' if path.stem.startswith('pseudo') else 'test'}/{path.stem}": path for path in pictures}
+            run.log({name: wandb.Image(str(path)) for name, path in named.items()})
         run.summary.update(summary)
 
     def finish(self) -> None:

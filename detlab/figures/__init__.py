@@ -2,7 +2,7 @@
 
 from detlab.figures.boxes import draw_boxes
 from detlab.figures.compare import ground_truth_beside_predictions
-from detlab.figures.curves import assignment_curves, loss_curves, metric_curves, pr_curves
+from detlab.figures.curves import assignment_curves, loss_curves, metric_curves, pr_curves, pseudo_curves
 from detlab.figures.histograms import boxes_per_image, class_histogram, size_histogram
 from detlab.figures.legend import with_legend
 from detlab.figures.output import png_bytes, svg_text
@@ -17,6 +17,7 @@ __all__ = [
     "metric_curves",
     "png_bytes",
     "pr_curves",
+    "pseudo_curves",
     "size_histogram",
     "svg_text",
     "with_legend",

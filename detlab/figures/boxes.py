@@ -27,12 +27,13 @@ def draw_boxes(
     *,
     ignore: ArrayLike | None = None,
     names: bool | None = None,
+    shade: str | None = None,
 ) -> NDArray[np.uint8]:
     """A copy of ``image [H, W, 3]`` with ``boxes [N, 4]`` (xyxy pixels of the image) in their class's colour.
 
     labels int ``[N]``, scores ``[N]`` in 0 … 1 or None, classes: the names. ignore bool ``[N]``: dashed and
-    grey. names: whether tags carry class names; None: while there are few boxes. Lines and letters grow with
-    the picture. Surer boxes lie on top.
+    grey. names: whether tags carry class names; None: while there are few boxes. shade: one colour for all boxes.
+    Lines and letters grow with the picture. Surer boxes lie on top.
     """
     from PIL import Image, ImageDraw
 
@@ -50,13 +51,14 @@ def draw_boxes(
     limit = np.array([width, height, width, height]) - 1
     visible = [n for n in order.tolist() if np.isfinite(box[n]).all()]
     corners = {n: [float(v) for v in np.clip(box[n] - [0, 0, 1, 1], 0, limit)] for n in visible}
+    shades = {n: FAINT if grey[n] else shade or colour(int(label[n])) for n in visible}
     for n in visible:
-        _outline(draw, corners[n], line, FAINT if grey[n] else colour(int(label[n])), dashed=bool(grey[n]))
+        _outline(draw, corners[n], line, shades[n], dashed=bool(grey[n]))
     for n in visible:
         words = [classes[label[n]]] if with_names else []
         words += [f"{score[n]:.2f}"] if score is not None else []
         if words:
-            _tag(draw, corners[n], " ".join(words), font, FAINT if grey[n] else colour(int(label[n])), width)
+            _tag(draw, corners[n], " ".join(words), font, shades[n], width)
     return np.asarray(canvas).copy()
 
 

@@ -58,6 +58,12 @@ def assignment_curves(history: Mapping[str, ArrayLike]) -> Figure:
     return _over_steps(history, names, "Assignment", "anchors per object", smooth=True)
 
 
+def pseudo_curves(history: Mapping[str, ArrayLike]) -> Figure:
+    """Columns ``step``, ``pseudo/precision``, ``pseudo/recall``, like `loss_curves`."""
+    names = [name for name in ("pseudo/precision", "pseudo/recall") if name in history]
+    return _over_steps(history, names, "Pseudo-labels", "share", smooth=False)
+
+
 def metric_curves(history: Mapping[str, ArrayLike]) -> Figure:
     """Columns ``step``, ``val/AP``, ``val/AP50``, ``val/AP75``, ``val/mAP_voc``, like `loss_curves`; best AP marked."""
     names = [name for name in ("val/AP", "val/AP50", "val/AP75", "val/mAP_voc") if name in history]

@@ -26,8 +26,8 @@ def write_report(run_dir: str | Path, output: Path | None = None) -> Path:
     """Write ``report.html`` into a run's folder, or into `output`, and return its path.
 
     It shows what is there of ``metrics.json`` (results, PR curves, who ran what), ``metrics.csv`` (history),
-    ``figures/example_*.png`` (the first 8), ``config.yaml`` and ``failure.json``, so a run that is still going, was
-    cut off or failed has a report too. The page needs no network and no other file.
+    ``figures/example_*.png`` (the first 8), ``figures/pseudo_*.png``, ``config.yaml`` and ``failure.json``, so a run
+    that is still going, was cut off or failed has a report too. The page needs no network and no other file.
 
     Raises UserError where there is no run, or a file of it cannot be read.
     """
@@ -54,7 +54,8 @@ def write_report(run_dir: str | Path, output: Path | None = None) -> Path:
         results=_results(metrics),
         per_class=_per_class(metrics),
         curves=_curves(metrics, history),
-        examples=_examples(folder / "figures"),
+        examples=_examples(folder / "figures", "example"),
+        pseudo=_pseudo(metrics, history, folder / "figures"),
         command=metrics.get("command") or failure.get("command") or "",
         config=config,
         folder=str(folder),
@@ -127,7 +128,7 @@ def _curves(metrics: Mapping[str, Any], history: Mapping[str, NDArray[np.float64
     """(what it is, SVG) of each figure for which there is data."""
     from markupsafe import Markup
 
-    from detlab.figures import assignment_curves, loss_curves, metric_curves, pr_curves, svg_text
+    from detlab.figures import assignment_curves, loss_curves, metric_curves, pr_curves, pseudo_curves, svg_text
 
     result: list[tuple[str, str]] = []
     curves = metrics.get("pr_curves") or {}
@@ -139,12 +140,31 @@ def _curves(metrics: Mapping[str, Any], history: Mapping[str, NDArray[np.float64
         result.append(("training loss", Markup(svg_text(loss_curves(history), "loss"))))
     if np.isfinite(history.get("train/positives_per_object", np.empty(0))).any():
         result.append(("anchors per object", Markup(svg_text(assignment_curves(history), "assignment"))))
+    if np.isfinite(history.get("pseudo/recall", np.empty(0))).any():
+        result.append(("pseudo-labels", Markup(svg_text(pseudo_curves(history), "pseudo"))))
     if np.isfinite(history.get("val/AP", np.empty(0))).any():
         result.append(("validation metrics", Markup(svg_text(metric_curves(history), "val"))))
     return result
 
 
-def _examples(folder: Path) -> list[tuple[str, str]]:
-    """(name, data address) of the first example pictures."""
-    files = sorted(folder.glob("example_*.png"))[:MOST_EXAMPLES]
+def _pseudo(metrics: Mapping[str, Any], history: Mapping[str, NDArray[np.float64]], folder: Path) -> dict[str, Any]:
+    """Pseudo-labels at the last look: how many per picture, rows of (class, precision, recall), pictures."""
+
+    def last(name: str) -> float | None:
+        values = history.get(f"pseudo/{name}", np.empty(0))
+        known = values[np.isfinite(values)]
+        return float(known[-1]) if len(known) else None
+
+    names = metrics.get("classes") or [key[17:] for key in history if key.startswith("pseudo/precision/")]
+    rows = [(name, last(f"precision/{name}"), last(f"recall/{name}")) for name in names]
+    return {
+        "count": last("labels_per_image"),
+        "rows": [row for row in rows if row[1] is not None or row[2] is not None],
+        "pictures": _examples(folder, "pseudo"),
+    }
+
+
+def _examples(folder: Path, kind: str) -> list[tuple[str, str]]:
+    """(name, data address) of the first pictures called ``<kind>_<number>.png``."""
+    files = sorted(folder.glob(f"{kind}_*.png"))[:MOST_EXAMPLES]
     return [(file.stem, data_address(file.read_bytes())) for file in files]

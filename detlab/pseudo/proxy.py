@@ -60,6 +60,8 @@ class ProxyPseudoLabels(Treatment):
     UserError where `classifier` cannot be read or shares no class with the detector.
     """
 
+    finds_labels = True
+
     def __init__(
         self,
         classifier: str | Classifier,
@@ -140,6 +142,11 @@ class ProxyPseudoLabels(Treatment):
         labels: PseudoLabels | None,
     ) -> Matched:
         return amend(matched, labels)
+
+    @torch.no_grad()
+    def find(self, batch: Batch, predictions: Predictions) -> PseudoLabels:
+        regions = self.regions(batch, predictions)
+        return self.label(batch, predictions, regions, self._generator(batch, 0))
 
     def regions(self, batch: Batch, predictions: Predictions) -> Regions:
         """What the classifier is asked about (lines 2–8)."""

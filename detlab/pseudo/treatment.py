@@ -39,8 +39,12 @@ class Treatment:
     """Does nothing: a class that an image's annotators did not look for gets no signal from that image's background
     (`detlab.matching.gather`). The others override one or more of its methods.
 
-    `watched` holds what training logs beside the losses, by name.
+    `watched` holds what training logs beside the losses, by name. Those that label predictions say so by
+    `finds_labels`, from which iteration by `start`, and can be asked for the labels alone (`find`).
     """
+
+    finds_labels = False
+    start = 0
 
     def __init__(self) -> None:
         self.watched: dict[str, Tensor] = {}
@@ -58,6 +62,10 @@ class Treatment:
         """Labels for predictions (detached) of the same forward pass that will be trained; targets of the batch are the
         annotators'; `iteration` counts optimiser steps from 0. Called without gradients."""
         return None
+
+    def find(self, batch: Batch, predictions: Predictions) -> PseudoLabels:
+        """Labels for predictions, one per object; in pixels of the batch."""
+        raise NotImplementedError(f"{type(self).__name__} labels no predictions.")
 
     def treat(self, targets: list[Targets]) -> list[Targets]:
         """The targets that assigner and losses go by, from those of the annotators."""

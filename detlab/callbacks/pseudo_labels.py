@@ -1,0 +1,150 @@
+"""What pseudo-labels look like during training, and how good they are where the truth is known."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning import Callback
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from detlab.data.dataset import DetectionDataset, Sample, collate
+from detlab.data.image import read_image
+from detlab.data.index import AnnotationIndex
+from detlab.figures import png_bytes
+from detlab.figures.pseudo import pseudo_beside_labels
+from detlab.metrics.columns import Found, Truth
+from detlab.metrics.pseudo_quality import pseudo_quality
+from detlab.pseudo.treatment import PseudoLabels
+from detlab.runs import write_atomic
+
+log = logging.getLogger(__name__)
+
+MANY = 3.0  # times as many pseudo-labels as labelled objects are far too many
+
+
+class _Watched(NamedTuple):
+    """Some training pictures: as the detector sees them, their labels, and what was withheld (None: nobody knows)."""
+
+    samples: list[Sample]
+    index: AnnotationIndex
+    withheld: Truth | None
+
+
+class WatchPseudoLabels(Callback):
+    """At every validation, asks the run's treatment for its labels on some training pictures, not augmented.
+
+    Logs ``pseudo/labels_per_image`` and, where the data's source knows all labels (its `complete`),
+    ``pseudo/precision`` and ``pseudo/recall`` against those that were withheld, over all and per class
+    (``pseudo/precision/<class>``). `figures/pseudo_*.png` show the first `shown` pictures: labels green, pseudo-labels
+    violet, as in Fig. 3 of the proxy paper. Warns, in words, when there are none or far more than objects.
+
+    pictures: how many, spread over those in which labels may be missing. iou: from which a pseudo-label hits. Does
+    nothing where the treatment makes no labels. Raises ValueError for fewer than one picture or a bad iou.
+    """
+
+    def __init__(self, pictures: int = 200, shown: int = 6, iou: float = 0.5) -> None:
+        if pictures < 1 or shown < 0 or not 0 < iou <= 1:
+            raise ValueError(
+                f"Expected pictures >= 1, shown >= 0 and iou in (0, 1], got {pictures}, {shown} and {iou}."
+            )
+        self.pictures, self.shown, self.iou = pictures, shown, iou
+        self._watched: _Watched | None = None
+        self._said: set[str] = set()
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if pl_module.pseudo.finds_labels:
+            with isolate_rng():
+                self._watched = self._read(trainer.datamodule)
+
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        watched = self._watched
+        if watched is None or not watched.samples:
+            return
+        with isolate_rng(), torch.no_grad(), trainer.precision_plugin.forward_context():
+            found = self._find(pl_module, watched.samples, trainer.datamodule.eval_batch_size)
+        values = {"labels_per_image": len(found.label) / len(watched.samples)}
+        if watched.withheld is not None:
+            values |= pseudo_quality(found, watched.withheld, pl_module.classes, self.iou)
+        pl_module.log_dict({f"pseudo/{name}": value for name, value in values.items()})
+        if trainer.is_global_zero and trainer.global_step > pl_module.pseudo.start:
+            self._warn(values["labels_per_image"], trainer.global_step)
+            self._show(found, Path(trainer.default_root_dir) / "figures", pl_module.classes)
+
+    def _read(self, data: Any) -> _Watched:
+        whole = data.train_index
+        missing = np.flatnonzero(~whole.annotated.all(1)[whole.sources])
+        rows = missing[np.unique(np.linspace(0, len(missing) - 1, min(self.pictures, len(missing))).astype(int))]
+        index = whole.select(rows)
+        dataset = DetectionDataset(
+            index, data.eval_transform, data.mean, data.std, on_error=data.source.on_error, evaluation=True
+        )
+        samples = [sample for sample in map(dataset.__getitem__, range(len(dataset))) if sample is not None]
+        complete = data.source.complete("train") if hasattr(data.source, "complete") else None
+        withheld = None if complete is None else withheld_labels(index, complete[0])
+        return _Watched(samples, index, withheld)
+
+    def _find(self, module: Any, samples: list[Sample], batch_size: int) -> Found:
+        """The treatment's labels in pixels of the files, by image id."""
+        parts = []
+        for start in range(0, len(samples), batch_size):
+            batch = collate(samples[start : start + batch_size]).to(module.device)
+            predictions, _ = module(batch.images)
+            labels: PseudoLabels = module.pseudo.find(batch, predictions.detach())
+            boxes = labels.boxes / batch.scales[labels.image].repeat(1, 2)
+            columns = (batch.image_ids[labels.image], labels.labels, boxes.double(), labels.objectness.double())
+            parts.append([column.cpu().numpy() for column in columns])
+        return Found(*(np.concatenate(columns) for columns in zip(*parts)))
+
+    def _warn(self, count: float, iteration: int) -> None:
+        assert self._watched is not None
+        index = self._watched.index
+        objects = len(index.boxes) / max(1, len(index))
+        if count == 0:
+            self._say(
+                f"There are no pseudo-labels in {len(index)} training pictures at iteration {iteration}: the "
+                "classifier is sure of nothing that the detector finds; lower pseudo.confidence or pseudo.min_score, or look at "
+                "the classifier's accuracy.",
+                "none",
+            )
+        elif count > MANY * max(objects, 1.0):
+            self._say(
+                f"{count:.1f} pseudo-labels per picture at iteration {iteration}, but {objects:.1f} labelled objects: "
+                "most must be wrong; raise pseudo.confidence, or train the classifier with more rejects.",
+                "many",
+            )
+
+    def _say(self, words: str, kind: str) -> None:
+        """Once of each kind."""
+        if kind not in self._said:
+            log.warning("%s", words)
+            self._said.add(kind)
+
+    def _show(self, found: Found, folder: Path, classes: list[str]) -> None:
+        assert self._watched is not None
+        index = self._watched.index
+        for number in range(min(self.shown, len(index))):
+            here = found.rows(found.image == index.ids[number])
+            at = index.boxes_of(number)
+            picture = pseudo_beside_labels(
+                read_image(str(index.paths[number])), index.boxes[at], index.labels[at], here.box, here.label, classes
+            )
+            write_atomic(folder / f"pseudo_{number:02d}.png", png_bytes(picture))
+
+
+def withheld_labels(index: AnnotationIndex, complete: AnnotationIndex) -> Truth:
+    """The boxes of the images of `index` whose class the image's annotators did not look for, from an index with the
+    same image ids, classes and every label."""
+    row_of = {image: row for row, image in enumerate(complete.ids.tolist())}
+    full = complete.select([row_of[image] for image in index.ids.tolist()])
+    unknown = ~index.annotated[index.sources[full.box_images], full.labels]
+    return Truth(
+        index.ids[full.box_images][unknown],
+        full.labels[unknown].astype(np.int64),
+        full.boxes[unknown].astype(np.float64),
+        full.ignore[unknown],
+        full.areas[unknown].astype(np.float64),
+    )

@@ -1,0 +1,36 @@
+"""How good pseudo-labels are, where the labels that were withheld are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detlab.metrics.coco_match import match
+from detlab.metrics.columns import Found, Truth
+
+
+def pseudo_quality(found: Found, withheld: Truth, classes: Sequence[str], iou: float = 0.5) -> dict[str, float]:
+    """``precision``, ``recall`` over all pseudo-labels and the same with ``/<class>``; nan where there is nothing to
+    divide by.
+
+    A pseudo-label is right if it is matched, by COCO's rule at `iou`, to a withheld label of its image and class; one
+    on a withheld label flagged `ignore` counts neither way. A second label of the same object is wrong, and so is one
+    of a class of which nothing was withheld in its image.
+    """
+    matches = match(found, withheld, iou)
+    right = matches.truth >= 0
+    number = len(classes)
+    labels = np.bincount(found.label[matches.counted], minlength=number)
+    rights = np.bincount(found.label[right], minlength=number)
+    objects = np.bincount(withheld.label[~withheld.ignore], minlength=number)
+    values = {"precision": _share(rights.sum(), labels.sum()), "recall": _share(rights.sum(), objects.sum())}
+    for name, r, n, m in zip(classes, rights, labels, objects, strict=True):
+        values[f"precision/{name}"] = _share(r, n)
+        values[f"recall/{name}"] = _share(r, m)
+    return values
+
+
+def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> float:
+    return float(part) / float(whole) if whole else float("nan")
