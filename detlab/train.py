@@ -22,6 +22,8 @@ def train(cfg: Any) -> dict[str, Any]:
 
     Where torchrun or srun has started several processes, the first does all this, and the others end with it; else
     this one starts the others that `trainer.devices` asks for.
+
+    Where `cfg.task` names another task than detection, that task does its own.
     """
     from detlab.build import command_line
     from detlab.distributed.group import Group
@@ -29,6 +31,9 @@ def train(cfg: Any) -> dict[str, Any]:
     from detlab.runs import RunFolder, git_commit
     from detlab.validate import validate
 
+    if cfg.get("task"):
+        validate(cfg)
+        return _task(cfg).train(cfg)
     with Group(find_place()) as group:
         if not group.leads:
             group.follow(lambda word: _train_beside(word, group))
@@ -87,7 +92,21 @@ def check(cfg: Any, experiment: str | None = None) -> None:
 
     validate(cfg)
     check_name(experiment, cfg.name, overridden=any(word.lstrip("+").startswith("name=") for word in _overrides()))
+    if cfg.get("task"):
+        return _task(cfg).rehearse(cfg)
     rehearse(cfg, launcher=_launcher() if _in_sweep() else None)
+
+
+def _task(cfg: Any) -> Any:
+    """What is to be trained where it is no detector: an object with `rehearse(cfg)` and `train(cfg)`."""
+    from hydra.utils import instantiate
+
+    from detlab.build import as_user_error
+
+    try:
+        return instantiate(cfg.task, _convert_="all")
+    except Exception as error:
+        raise as_user_error(error, "task") from error
 
 
 def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
@@ -316,8 +335,9 @@ def _in_sweep() -> bool:
 
 
 def _objective(cfg: Any) -> float:
-    """What a sweeper that searches maximises: AP on the validation images."""
-    return train(cfg)["val"]["AP"] or 0.0
+    """What a sweeper that searches maximises: AP, or a classifier's accuracy, on the validation images."""
+    val = train(cfg)["val"]
+    return val["AP" if "AP" in val else "accuracy"] or 0.0
 
 
 def main() -> None:

@@ -26,8 +26,11 @@ class Scene(NamedTuple):
     areas: NDArray[np.float32]
 
 
-def draw_scene(style: Style, size: int, rng: np.random.Generator) -> Scene:
-    """Draw one picture. An object that finds no place where everything stays visible enough is left out."""
+def draw_scene(style: Style, size: int, rng: np.random.Generator, label_distractors: bool = False) -> Scene:
+    """Draw one picture. An object that finds no place where everything stays visible enough is left out.
+
+    label_distractors: things of no class that can be seen well enough have the label after the last class's; the
+    picture is the same."""
     picture = draw_background(rng, size, style.clutter)
     placed = Placed(size, style.min_visible)
     labels = _draw_labels(style, rng)
@@ -36,7 +39,10 @@ def draw_scene(style: Style, size: int, rng: np.random.Generator) -> Scene:
         sprite = place(style, size, rng, placed, int(label))
         if sprite is not None:
             paint(rng, picture, sprite, style.contrast)
-    return Scene(expose(rng, picture, style.lighting, style.noise), *placed.annotations())
+    return Scene(
+        expose(rng, picture, style.lighting, style.noise),
+        *placed.annotations(len(CLASSES) if label_distractors else None),
+    )
 
 
 def _draw_labels(style: Style, rng: np.random.Generator) -> NDArray[np.int64]:

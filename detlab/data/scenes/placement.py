@@ -42,15 +42,22 @@ class Placed:
         self.full.append(full)
         return True
 
-    def annotations(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
-        """Of all but the distractors: boxes ``[G, 4]`` clipped to the picture, labels ``[G]``, areas ``[G]``."""
-        keep = [i for i, label in enumerate(self.labels) if label != NO_CLASS]
+    def annotations(
+        self, distractor: int | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
+        """Boxes ``[G, 4]`` clipped to the picture, labels ``[G]``, areas ``[G]``. distractor: the label of the things of
+        no class, of which those stay out that later objects hide too much of; None: all of them stay out."""
+        labels = [distractor if label == NO_CLASS and self._shows(i) else label for i, label in enumerate(self.labels)]
+        keep = [i for i, label in enumerate(labels) if label not in (NO_CLASS, None)]
         boxes = np.array([self.boxes[i] for i in keep], np.float32).reshape(-1, 4)
         return (
             np.clip(boxes, 0, self.size),
-            np.array([self.labels[i] for i in keep], np.int32),
+            np.array([labels[i] for i in keep], np.int32),
             np.array([self.seen[i] for i in keep], np.float32),
         )
+
+    def _shows(self, number: int) -> bool:
+        return self.seen[number] >= max(self.min_visible * self.full[number], 1)
 
 
 def place(style: Style, size: int, rng: np.random.Generator, placed: Placed, label: int) -> Sprite | None:

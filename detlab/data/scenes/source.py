@@ -25,6 +25,7 @@ from detlab.errors import UserError
 Split = Literal["train", "val", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+DISTRACTOR = "distractor"  # the thirteenth class, where things of no class are labelled
 _VERSION = 1  # of the drawing code: raise it when pictures change, so that old caches are not taken for new
 
 
@@ -44,6 +45,8 @@ class ScenesSource:
     min_visible: share (0.1..1) of each object that stays unhidden and inside the picture.
     clutter: background shapes (0..1). contrast: least colour distance between an object and the ground below,
     0..0.5 of the distance from black to white. lighting, noise: unevenness of light, blur and grain (0..1).
+    label_distractors: the things of no class are annotated as a thirteenth class, "distractor" (but those that later
+    objects hide beyond `min_visible`); the pictures are the same.
     cache_dir: where the pictures are kept, ``data/scenes`` by default; one folder per split and set of arguments.
 
     Raises ValueError for arguments out of range.
@@ -71,6 +74,7 @@ class ScenesSource:
         cache_dir: str | None = None,
         on_error: Literal["raise", "skip_box", "skip_image"] = "raise",
         name: str = "scenes",
+        label_distractors: bool = False,
     ) -> None:
         self.counts: dict[Split, int] = {"train": train, "val": val, "test": test}
         if min(self.counts.values()) < 0:
@@ -94,11 +98,13 @@ class ScenesSource:
             noise,
         )
         self.size, self.seed, self.name, self.on_error = size, seed, name, on_error
+        self.label_distractors = label_distractors
         self.cache_dir = Path("data/scenes" if cache_dir is None else cache_dir)
 
     def draw(self, split: Split, number: int) -> Scene:
         """Picture `number` of a split, drawn afresh."""
-        return draw_scene(self.style, self.size, np.random.default_rng((self.seed, SPLITS.index(split), number)))
+        rng = np.random.default_rng((self.seed, SPLITS.index(split), number))
+        return draw_scene(self.style, self.size, rng, self.label_distractors)
 
     def load(self, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
         """The index of a split, drawing it first unless it is cached. There are never problems.
@@ -125,6 +131,8 @@ class ScenesSource:
 
     def _folder(self, split: Split) -> Path:
         recipe = {"version": _VERSION, "seed": self.seed, "style": asdict(self.style)}
+        if self.label_distractors:  # no key where they are not: the folders of older caches keep their names
+            recipe["label_distractors"] = True
         digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
         return self.cache_dir / f"{split}-{self.counts[split]}x{self.size}px-{digest}"
 
@@ -157,7 +165,7 @@ class ScenesSource:
             labels.append(scene.labels)
             areas.append(scene.areas)
         AnnotationIndex.build(
-            CLASSES,
+            (*CLASSES, DISTRACTOR) if self.label_distractors else CLASSES,
             paths=names,
             widths=np.full(count, self.size),
             heights=np.full(count, self.size),
