@@ -106,8 +106,8 @@ class WatchPseudoLabels(Callback):
         if count == 0:
             self._say(
                 f"There are no pseudo-labels in {len(index)} training pictures at iteration {iteration}: the "
-                "classifier is sure of nothing that the detector finds; lower pseudo.confidence or pseudo.min_score, or look at "
-                "the classifier's accuracy.",
+                "classifier is sure of nothing that the detector finds; lower pseudo.confidence or pseudo.min_score, "
+                "or look at the classifier's accuracy.",
                 "none",
             )
         elif count > MANY * max(objects, 1.0):
