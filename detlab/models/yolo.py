@@ -1,7 +1,7 @@
 """YOLO: grids of several strides, boxes told from the corner of a cell (Appendix A of the proxy paper).
 
 The paper trains "YOLO" with A anchors and 5 + K outputs each, which is YOLOv2's and YOLOv3's form (Redmon and Farhadi
-2017, https://arxiv.org/abs/1612.08242; 2018, https://arxiv.org/abs/1804.02767); here on the lab's backbones and pyramid.
+2017, https://arxiv.org/abs/1612.08242; 2018, https://arxiv.org/abs/1804.02767); here on our backbones and pyramid.
 """
 
 from __future__ import annotations

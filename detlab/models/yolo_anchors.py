@@ -14,10 +14,10 @@ from detlab.structures import Anchors
 class ShapeAnchors:
     """The anchors of a level have the (width, height) that its list of `shapes` names, in pixels.
 
-    shapes: a list for each of `levels`, all of the same length A; ``detlab anchors`` finds them for a data set. `shrink`
-    multiplies them: a resolution far below the one they were found for wants smaller ones. Level l has stride 2**l; its
-    anchors are centred on ``(i + 0.5) · stride`` in continuous coordinates. Order: level, row, column, anchor of the
-    cell. In place of an `AnchorGenerator`.
+    shapes: a list for each of `levels`, all of the same length A; ``detlab anchors`` finds them for a data set.
+    shrink multiplies them: a resolution far below the one they were found for wants smaller ones. Level l has stride
+    2**l; its anchors are centred on ``(i + 0.5) · stride`` in continuous coordinates. Order: level, row, column, anchor
+    of the cell. In place of an `AnchorGenerator`.
 
     Raises ValueError for levels below 0, for as many lists as not levels, lists of unequal length or sides or a shrink
     of 0 or less.

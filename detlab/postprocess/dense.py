@@ -18,10 +18,14 @@ from detlab.structures import Anchors, Detections, Predictions
 class Postprocess:
     """Scores → per-level top-k → suppression → at most `max_detections` per image.
 
-    A candidate is an (anchor, class) whose classification score exceeds `score_threshold`. Candidates are ranked by
-    that score, or, where there is a quality branch, by sqrt(score · quality) (`quality="ignore"` leaves it out); the
-    best `topk_per_level` of every pyramid level go on. Boxes are clipped to the picture; boxes without area and
-    non-finite scores or boxes are dropped.
+    A candidate is an (anchor, class) whose classification score exceeds `score_threshold`: the sigmoid of its logit or,
+    where there is an objectness (YOLO), sigmoid(objectness) · p(class). Candidates are ranked by that score, or, where
+    there is a quality branch, by sqrt(score · quality) (`quality="ignore"` leaves it out); the best `topk_per_level` of
+    every pyramid level go on. Boxes are clipped to the picture; boxes without area and non-finite scores or boxes are
+    dropped.
+
+    classes: p(class) where there is an objectness, as the loss had it: "softmax" over the classes or "sigmoid" of each.
+    A quality beside an objectness is left out.
 
     Raises ValueError for counts below 1 or a threshold outside [0, 1).
     """
@@ -33,6 +37,7 @@ class Postprocess:
         topk_per_level: int = 1000,
         max_detections: int = 100,
         quality: Literal["auto", "ignore"] = "auto",
+        classes: Literal["softmax", "sigmoid"] = "softmax",
     ) -> None:
         if not 0 <= score_threshold < 1:
             raise ValueError(f"Expected score_threshold in [0, 1), got {score_threshold}.")
@@ -42,11 +47,14 @@ class Postprocess:
             )
         if quality not in ("auto", "ignore"):
             raise ValueError(f"Expected quality auto or ignore, got {quality!r}.")
+        if classes not in ("softmax", "sigmoid"):
+            raise ValueError(f"Expected classes softmax or sigmoid, got {classes!r}.")
         self.nms: Suppression = ClassNMS() if nms is None else nms
         self.score_threshold = score_threshold
         self.topk_per_level = topk_per_level
         self.max_detections = max_detections
         self.quality = quality
+        self.classes = classes
 
     @torch.no_grad()
     def __call__(self, predictions: Predictions, anchors: Anchors, sizes: Tensor) -> list[Detections]:
@@ -57,7 +65,8 @@ class Postprocess:
         """What goes into the suppression."""
         num_classes = predictions.logits.shape[-1]
         quality = predictions.quality if self.quality == "auto" else None
-        scores, index = self._top(predictions.logits, quality, anchors.level_sizes)  # [B, K]
+        objectness = predictions.objectness
+        scores, index = self._top(predictions.logits, quality, objectness, anchors.level_sizes)  # [B, K]
         anchor = index.div(num_classes, rounding_mode="floor")
         boxes = predictions.boxes.gather(1, anchor[..., None].expand(-1, -1, 4)).float()
         finite = boxes.isfinite().all(-1)
@@ -78,16 +87,25 @@ class Postprocess:
             for parts in zip(*(field.split(counts) for field in fields))
         ]
 
-    def _top(self, logits: Tensor, quality: Tensor | None, level_sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    def _top(
+        self, logits: Tensor, quality: Tensor | None, objectness: Tensor | None, level_sizes: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor]:
         """Best of each level: scores ``[B, K]`` float32 (−1: none) and positions in the flattened (A, C)."""
         scores, positions, start = [], [], 0
+        is_logarithm = quality is not None or objectness is not None
         for size in level_sizes:
-            level = logits[:, start : start + size]
-            rank = level if quality is None else _log_unified(level, quality[:, start : start + size, None])
+            part = slice(start, start + size)
+            level = logits[:, part]
+            if objectness is not None:
+                rank = _log_joint(level, objectness[:, part, None], self.classes)
+                passes = rank > self._log_threshold
+            else:
+                rank = level if quality is None else _log_unified(level, quality[:, part, None])
+                passes = level > self._logit_threshold
             # False for NaN, too, which top-k would otherwise rank first.
-            rank = rank.masked_fill(~(level > self._logit_threshold), -torch.inf)
+            rank = rank.masked_fill(~passes, -torch.inf)
             best, where = rank.flatten(1).topk(min(self.topk_per_level, size * logits.shape[-1]))
-            score = best.float().sigmoid() if quality is None else best.float().exp()
+            score = best.float().exp() if is_logarithm else best.float().sigmoid()
             scores.append(score.masked_fill(best == -torch.inf, -1.0))
             positions.append(where + start * logits.shape[-1])
             start += size
@@ -98,8 +116,19 @@ class Postprocess:
         t = self.score_threshold
         return math.log(t / (1 - t)) if t > 0 else -math.inf
 
+    @property
+    def _log_threshold(self) -> float:
+        return math.log(self.score_threshold) if self.score_threshold > 0 else -math.inf
+
 
 def _log_unified(logits: Tensor, quality: Tensor) -> Tensor:
     """log sqrt(sigmoid(logits) · sigmoid(quality)), float32; −∞ where the quality is not a number."""
     quality = quality.float().nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     return (F.logsigmoid(logits.float()) + F.logsigmoid(quality)) / 2
+
+
+def _log_joint(logits: Tensor, objectness: Tensor, classes: Literal["softmax", "sigmoid"]) -> Tensor:
+    """log(sigmoid(objectness) · p(class)), float32."""
+    logits = logits.float()
+    log_p = logits.log_softmax(-1) if classes == "softmax" else F.logsigmoid(logits)
+    return log_p + F.logsigmoid(objectness.float())

@@ -30,8 +30,7 @@ def a_detector(**arguments: Any) -> YOLODetector:
         fpn=partial(FPN, out_channels=16, levels=(3, 4), norm="gn"),
         anchors=ShapeAnchors((3, 4), SHAPES),
         head=partial(YOLOHead, channels=16, convs=1),
-        coder=BoxCoder(),
-        **arguments,
+        **{"coder": BoxCoder(), **arguments},
     )
     for output in detector.head.outputs:  # type: ignore[union-attr]
         torch.nn.init.normal_(output.weight, std=0.3)  # type: ignore[arg-type]
@@ -162,7 +161,7 @@ def test_the_config_builds_at_every_scale(scale: str) -> None:
         ]
         cfg = compose("train", words)
     detector = instantiate(cfg.detector, num_classes=5)
-    predictions, anchors = detector(torch.randn(1, 3, 64, 64))
+    predictions, _ = detector(torch.randn(1, 3, 64, 64))
     assert predictions.logits.shape == (1, (64 + 16 + 4) * 3, 5)
     shapes = [shape for level in detector.anchors.shapes for shape in level]
     assert (max(max(shape) for shape in shapes) < 64) == scale.startswith("mini")  # sizes in the pictures' pixels
