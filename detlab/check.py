@@ -104,8 +104,9 @@ def class_table(index: Any, complete: Any = None) -> Any:
     missing = None if complete is None else missing_labels(index, complete)
     if missing is not None and not missing.missing.any():
         missing = None
-    names = [f"{name}:\nboxes / images" for name in index.source_names] if several else []
+    names = list(index.source_names) if several else []
     table = Table("class", "boxes", "images", *names, *(["missing", "of"] if missing else []))
+    table.caption = "per source: boxes / images, –: not looked for" if several else None
     for label, name in enumerate(index.classes):
         cells = [str(counts.boxes[:, label].sum()), str(counts.images[:, label].sum())]
         for source in range(len(names)):

@@ -30,8 +30,8 @@ class CustomSource:
     ``yolo``: yaml, which names its own splits.
 
     Without a val split, a share of `val_fraction` of the training images, drawn by `seed`, is held out: it is val
-    and no longer train. Without a test split, test is val. classes: see the reader of the format; labels are those
-    of the training split everywhere.
+    and no longer train; ``val_fraction=0`` holds nothing out, and val is train. Without a test split, test is val.
+    classes: see the reader of the format; labels are those of the training split everywhere.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class CustomSource:
     ) -> None:
         if format not in ("voc", "coco", "yolo"):
             raise ValueError(f"Expected format voc, coco or yolo, got {format!r}.")
-        if not 0 < val_fraction < 1:
+        if not 0 <= val_fraction < 1:
             raise ValueError(f"Expected val_fraction between 0 and 1, got {val_fraction}.")
         self.on_error = on_error
         self.name = name
@@ -91,6 +91,8 @@ class CustomSource:
         if wanted in own and (wanted != "train" or "val" in own):
             return self._source.load(wanted)
         index, problems = self._source.load("train")
+        if not self.val_fraction:
+            return index, problems
         held, rest = split_rows(len(index), self.val_fraction, self.seed)
         rows = held if wanted == "val" else rest
         moved = of_selection(problems, rows)

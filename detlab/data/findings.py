@@ -160,7 +160,7 @@ def partly_labelled(index: AnnotationIndex, split: str) -> Iterator[Problem]:
     few = int(np.argmin(looked_for.sum(0)))
     message = (
         f"{int(looked_for.all(1).sum())} of {len(index)} images were searched for every class, "
-        f"{int(looked_for[:, few].sum())} for {index.classes[few]}; a class counts only in images that were searched for "
-        "it, so that false alarms elsewhere go unseen: fully labelled data would tell more."
+        f"{int(looked_for[:, few].sum())} for {index.classes[few]}; a class counts only in images searched for it, so "
+        "that false alarms elsewhere go unseen: fully labelled data would tell more."
     )
     yield Problem("partly labelled split", "warning", ", ".join(index.source_names), split, message)

@@ -36,8 +36,12 @@ class MergeSource:
     appearance. Boxes of other classes are dropped.
 
     val, test: fully labelled data to evaluate on, an entry as in `sources` that has every class of the merge (it may
-    have more). Without one, that split is the merge of the sources' own, where a class counts only in images whose
-    annotators looked for it.
+    have more); where it has but one list of images, that is meant. test is val unless said otherwise. Without val,
+    that split is the merge of the sources' own, where a class counts only in images whose annotators looked for it;
+    with it, formats without val images use all they have for training.
+
+    only: the name of one source whose images are used alone; the list of classes stays that of the merge, but nobody
+    looked for the others, in training as in evaluation.
 
     complete: an entry with every object of the training images labelled, the same pictures by file name; for
     comparison alone. Without one, `complete` works where every source has it.
@@ -52,33 +56,39 @@ class MergeSource:
         val: Any = None,
         test: Any = None,
         complete: Any = None,
+        only: str | None = None,
         on_error: OnError = "raise",
         seed: int = 0,
         name: str = "merge",
     ) -> None:
-        self.parts = read_parts(sources)
-        self.whole: dict[Split, Part] = {
-            split: read_part(split, f"data.{split}", entry, training=False)
-            for split, entry in zip(_SPLITS[1:], (val, test), strict=True)
-            if entry is not None
-        }
+        self.parts = read_parts(sources, held_out=val is None)
+        self.whole: dict[Split, Part] = {}
+        if val is not None:
+            self.whole["val"] = self.whole["test"] = read_part("val", "data.val", val, training=False)
+        if test is not None:
+            self.whole["test"] = read_part("test", "data.test", test, training=False)
         self.full = None if complete is None else read_part("complete", "data.complete", complete, training=False)
         if classes is not None and (not classes or len(set(classes)) != len(classes)):
             raise UserError(f"data.classes: expected different class names, got {list(classes)}.")
         self.classes = None if classes is None else tuple(classes)
+        self.only = next((part for part in self.parts if part.name == only), None)
+        if only is not None and self.only is None:
+            raise UserError(f"data.only={only}: there is no such source{nearest(only, [p.name for p in self.parts])}.")
         self.on_error, self.seed, self.name = on_error, seed, name
         self._found: dict[str, tuple[str, ...]] = {}  # the merge's names of what a part looked for
 
     def load(self, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
         """Read one split; problems are those of the readers. Raises UserError for names that do not fit."""
         if split in self.whole:
-            return self._fully_labelled(self.whole[split], split)
+            index, problems = self._fully_labelled(self.whole[split], split)
+            seen = None if self.only is None else self._found[self.only.name]
+            return in_label_space(index, index.classes, looked_for=seen), problems
         return self._join(split, [part.load(split) for part in self.parts])
 
     def complete(self, split: Split) -> tuple[AnnotationIndex, list[Problem]] | None:
         """The images of ``load(split)``, in the same order, with every object labelled; None where nobody knows."""
         if split in self.whole:
-            return self.load(split)
+            return self._fully_labelled(self.whole[split], split)
         if self.full is not None:
             return self._completed(self.full, split)
         loaded = [part.complete(split) for part in self.parts]
@@ -123,7 +133,13 @@ class MergeSource:
             problems += moved(found, sum(map(len, indexes)))
             wanted = classes if complete else self._found[part.name]
             indexes.append(_named(in_label_space(index, classes, part.rename, wanted), part.name))
-        return concatenate(indexes), problems
+        merged = concatenate(indexes)
+        if self.only is None:
+            return merged, problems
+        start = self.parts.index(self.only)
+        first, count = sum(map(len, indexes[:start])), len(indexes[start])
+        rows = np.arange(first, first + count)
+        return merged.select(rows), of_selection(problems, rows)
 
     def _completed(self, part: Part, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
         index, _ = self.load(split)

@@ -69,11 +69,14 @@ class Part:
         return UserError(f"{self.key}.{what}: source '{self.name}' has no class '{name}'{nearest(name, there)}.")
 
 
-def read_parts(sources: Mapping[str, Any] | None) -> list[Part]:
-    """The entries under ``data.sources``. Raises UserError where there is none, or one is no source."""
+def read_parts(sources: Mapping[str, Any] | None, *, held_out: bool = True) -> list[Part]:
+    """The entries under ``data.sources``. held_out: whether one without val images puts some aside.
+
+    Raises UserError where there is none, or one is no source.
+    """
     if not sources:
         raise UserError(f"data.sources: there is nothing to merge; give each source a name, as in {_EXAMPLE}.")
-    parts = [read_part(str(name), f"data.sources.{name}", entry) for name, entry in sources.items()]
+    parts = [read_part(str(name), f"data.sources.{name}", entry, held_out=held_out) for name, entry in sources.items()]
     seen: dict[str, str] = {}
     for part in parts:
         other = seen.setdefault(part.name.casefold(), part.name)
@@ -84,9 +87,10 @@ def read_parts(sources: Mapping[str, Any] | None) -> list[Part]:
     return parts
 
 
-def read_part(name: str, key: str, entry: Any, *, training: bool = True) -> Part:
+def read_part(name: str, key: str, entry: Any, *, training: bool = True, held_out: bool = False) -> Part:
     """One entry: a source object; ``{source: <object>, ...}``; or ``{format: voc|coco|yolo, ...}`` with what
-    `CustomSource` takes. The rest are the fields of `Part`; fraction and weight where it is for training.
+    `CustomSource` takes. The rest are the fields of `Part`; fraction and weight where it is for training. Unless
+    `held_out`, a format without val images keeps none back: whatever split is asked for, it gives all it has.
 
     Raises UserError naming the key.
     """
@@ -100,7 +104,7 @@ def read_part(name: str, key: str, entry: Any, *, training: bool = True) -> Part
         raise UserError(f"{key}.{extra[0]}: only training images are thinned out or weighted; leave it out.")
     source, place = given.get("source"), f"{key}.source"
     if source is None:
-        source, place = _custom(name, key, content), key
+        source, place = _custom(name, key, content if held_out else {"val_fraction": 0.0} | content), key
     elif content:
         word = next(iter(content))
         mend = nearest(word, _OF_MERGE) or "; what belongs to the source itself goes under 'source'"
@@ -124,7 +128,7 @@ def _custom(name: str, key: str, content: dict[str, Any]) -> CustomSource:
         if "format" in content:
             valid = nearest(str(content["format"]), _FORMATS)
             raise UserError(f"{key}.format={content['format']}: there is no such format{valid}.")
-        got = ", ".join(map(str, content)) or "neither"
+        got = ", ".join(str(word) for word in content if word != "val_fraction") or "neither"
         raise UserError(f"{key}: source '{name}' needs a format (voc, coco or yolo) or a source, got {got}.")
     valid = set(inspect.signature(CustomSource.__init__).parameters) - _OWN
     for word in content:
