@@ -79,6 +79,7 @@ def _train_beside(word: dict[str, Any], group: Any) -> None:
     data = build_datamodule(cfg)
     data.setup()
     module = build_module(cfg, data.classes, training=True)
+    module.pseudo.prepare(data)
     checkpoint = Path(word["checkpoint"]) if word["checkpoint"] else None
     trained = RunFolder(word["trained"]) if word["trained"] else None
     _fit(cfg, word["config"], module, data, RunFolder(cfg.run_dir), group, checkpoint, trained)
@@ -135,11 +136,14 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
         cfg.backbone.weights = None  # the checkpoint has them all
     # Before the folder is claimed: weights or pictures that cannot be read should leave nothing behind.
     module = build_module(cfg, data.classes, training=True)
+    module.pseudo.prepare(data)
     if data.cache_images:
         data.read_pictures()
     state = folder.open(config, cfg.overwrite)
     _log_to_file(folder.path / "train.log")
     _say_what_was_skipped(data)
+    for line in module.pseudo.summary:
+        log.info("%s", line)
     checkpoint = find_checkpoint(str(folder.path)) if state == "unfinished" and folder.last.exists() else None
     if trained:
         log.info("%s has the weights that this run would train.", trained.path)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
 from detlab.structures import Anchors, Batch, Matched, Predictions, Targets
+
+if TYPE_CHECKING:
+    from detlab.data.datamodule import DetectionDataModule
 
 
 class PseudoLabels(NamedTuple):
@@ -48,9 +51,14 @@ class Treatment:
 
     def __init__(self) -> None:
         self.watched: dict[str, Tensor] = {}
+        self.summary: list[str] = []
 
     def begin(self, classes: Sequence[str]) -> None:
         """Called once with the detector's class names, in the order of its labels."""
+
+    def prepare(self, data: DetectionDataModule) -> None:
+        """Called once in each process, after `begin` and before training, with the annotations read and no picture yet.
+        What it did goes into `summary`, lines for the log."""
 
     def after_forward(
         self,
