@@ -94,8 +94,9 @@ def check(cfg: Any, experiment: str | None = None) -> None:
     validate(cfg)
     check_name(experiment, cfg.name, overridden=any(word.lstrip("+").startswith("name=") for word in _overrides()))
     if cfg.get("task"):
-        return _task(cfg).rehearse(cfg)
-    rehearse(cfg, launcher=_launcher() if _in_sweep() else None)
+        _task(cfg).rehearse(cfg)
+    else:
+        rehearse(cfg, launcher=_launcher() if _in_sweep() else None)
 
 
 def _task(cfg: Any) -> Any:

@@ -45,8 +45,8 @@ class Placed:
     def annotations(
         self, distractor: int | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
-        """Boxes ``[G, 4]`` clipped to the picture, labels ``[G]``, areas ``[G]``. distractor: the label of the things of
-        no class, of which those stay out that later objects hide too much of; None: all of them stay out."""
+        """Boxes ``[G, 4]`` clipped to the picture, labels ``[G]``, areas ``[G]``. distractor: the label of things of no
+        class, of which those stay out that later objects hide too much of; None: all of them stay out."""
         labels = [distractor if label == NO_CLASS and self._shows(i) else label for i, label in enumerate(self.labels)]
         keep = [i for i, label in enumerate(labels) if label not in (NO_CLASS, None)]
         boxes = np.array([self.boxes[i] for i in keep], np.float32).reshape(-1, 4)

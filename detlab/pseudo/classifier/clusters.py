@@ -80,4 +80,5 @@ def limited(sizes: Tensor, largest: float | None) -> Tensor:
     sizes = sizes.float()
     if largest is None:
         return sizes
-    return sizes * (largest / sizes.amax(1, keepdim=True).clamp(min=1e-6)).clamp(max=1.0)
+    longer = sizes.amax(1, keepdim=True)
+    return torch.where(longer > largest, sizes * largest / longer, sizes)

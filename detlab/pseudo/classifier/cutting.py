@@ -46,8 +46,9 @@ def cut(images: Tensor, image: Tensor, boxes: Tensor, size: tuple[int, int]) -> 
     float32 ``[N, 3, h, w]`` of `size` (width, height), in one call of `torchvision.ops.roi_align`.
 
     RoIs are taken as `whole_pixels` and fill `content_sizes`; where they keep their size the crop holds the very pixels
-    of the picture, where they are shrunk each pixel is the mean of samples spread over its share of the RoI. The rest
-    is zero, which is the mean grey of normalised pictures. A RoI without pixels gives zeros only.
+    of the picture, where they are shrunk each pixel is the mean of samples spread over its share of the RoI (of the
+    outermost at most an eighth comes from beside the RoI). The rest is zero, which is the mean grey of normalised
+    pictures. A RoI without pixels gives zeros only.
     """
     boxes = whole_pixels(boxes, *images.shape[-2:])
     sizes = boxes[:, 2:] - boxes[:, :2]

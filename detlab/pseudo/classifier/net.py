@@ -1,4 +1,4 @@
-"""ResNet-20 (He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2) with a spatial pyramid before its output."""
+"""ResNet-20 (He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2) with a spatial pyramid at its end."""
 
 from __future__ import annotations
 

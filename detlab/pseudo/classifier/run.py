@@ -111,7 +111,7 @@ def _fit(
     )
     parameters = sum(p.numel() for p in classifier.parameters()) / 1e6
     log.info(
-        "%s: crops of %d training images, %d classes and reject, sizes %s, %.2f M parameters, %d iterations of %d crops.",
+        "%s: crops of %d images, %d classes and reject, sizes %s, %.2f M parameters, %d iterations of %d crops.",
         folder.path, len(data.train_index), classifier.reject,
         " ".join(f"{w}×{h}" for w, h in classifier.centres.tolist()), parameters, schedule.iterations,
         batches.batch_size,
@@ -191,10 +191,8 @@ def _draw(lit: LitClassifier, folder: RunFolder) -> list[Path]:
         ece = float(lit.trainer.callback_metrics.get(f"test/ECE{suffix}", float("nan")))
         panels[f"Reliability {names[suffix]}: ECE {ece:.3f}"] = (accuracy.numpy(), count.numpy())
     words = [*lit.classifier.classes, "(reject)"]
-    suffix = "_patch_drop"
-    matrix = confusion_matrix(
-        confusion(lit.judged[suffix], lit.labels).numpy(), words, "Test crops, %, with patch-drop"
-    )
+    counts = confusion(lit.judged["_patch_drop"], lit.labels).numpy()
+    matrix = confusion_matrix(counts, words, "Test crops, %, with patch-drop")
     paths = [folder.figures / f"example_{name}.png" for name in ("reliability", "confusion")]
     for path, figure in zip(paths, (reliability_diagram(panels), matrix)):
         write_atomic(path, png_bytes(figure))
