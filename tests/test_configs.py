@@ -19,6 +19,7 @@ CUSTOM = ["data.format=voc", "data.root=voc", "data.split=train"]
 # What an option needs beside it; to be told so is the test of `refuse_combinations`.
 NEEDS = {
     "data=custom": CUSTOM,
+    "data=merge": ["data.sources={a: {format: yolo, yaml: a.yaml}}"],
     "scale=small": CUSTOM,
     "loss=focal_giou_centerness": ["detector.head.quality=centerness"],
     "loss=paa": ["detector.head.quality=iou"],
