@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from lightning import Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
@@ -29,6 +29,8 @@ from detlab.distributed.place import Environment, find_place, refuse_misfits
 from detlab.errors import UserError
 from detlab.lit import LitDetector
 from detlab.logs import quiet
+from detlab.losses.yolo import YOLOCriterion
+from detlab.models.yolo import YOLODetector
 from detlab.runs import RunFolder
 from detlab.structures import Batch
 
@@ -175,6 +177,7 @@ def pick_device(accelerator: str) -> torch.device:
 
 def refuse_combinations(cfg: DictConfig) -> None:
     """Raise UserError for parts that do not fit each other."""
+    refuse_half_a_yolo(cfg)
     quality = cfg.detector.head.get("quality", "none")
     if (cfg.loss.get("quality") is None) != (quality == "none"):
         mend = (
@@ -197,6 +200,37 @@ def refuse_combinations(cfg: DictConfig) -> None:
             f"trainer.precision={precision} would cast ground-truth coordinates to 16 bits; "
             f"take {precision.replace('-true', '-mixed')}."
         )
+
+
+def refuse_half_a_yolo(cfg: DictConfig) -> None:
+    """Raise UserError for a YOLO with another detector's loss, the other way round, or other scores than its loss's."""
+    has_objectness, wants_objectness = _is_a(cfg.detector, YOLODetector), _is_a(cfg.loss, YOLOCriterion)
+    if has_objectness and not wants_objectness:
+        raise UserError(
+            f"{_name(cfg.loss)} has nothing to train the objectness of {_name(cfg.detector)} with: take loss=yolo, or "
+            "another detector, such as detector=retinanet."
+        )
+    if wants_objectness and not has_objectness:
+        raise UserError(
+            f"{_name(cfg.loss)} trains an objectness that {_name(cfg.detector)} does not have: take method=yolo, or "
+            "another loss, such as loss=focal_l1."
+        )
+    trained, scored = cfg.loss.get("classes"), cfg.postprocess.get("classes", "softmax")
+    if wants_objectness and trained != scored:
+        raise UserError(
+            f"loss.classes={trained} with scores from {scored}: add "
+            f"{'' if 'classes' in cfg.postprocess else '+'}postprocess.classes={trained}."
+        )
+
+
+def _is_a(node: DictConfig, kind: type) -> bool:
+    """Whether a config's `_target_` is this class or one made from it."""
+    target = get_object(node["_target_"])
+    return isinstance(target, type) and issubclass(target, kind)
+
+
+def _name(node: DictConfig) -> str:
+    return str(node["_target_"]).rpartition(".")[2]
 
 
 def as_user_error(error: Exception, group: str) -> UserError:

@@ -12,6 +12,7 @@ VERBS = {
     "check": "read a data set and name every problem in it",
     "cost": "what a run would cost: one step on synthetic pictures, GPU hours",
     "balance": "estimate the weight of an IoU-balanced localisation loss",
+    "anchors": "find the shapes of a YOLO's anchors for a data set",
     "bounds": "what AP would be if scores and overlaps ranked alike, from saved predictions",
     "report": "show a run, or compare the runs of a table with its paper",
     "draw": "draw the figures of a paper from its runs",

@@ -100,6 +100,7 @@ KEYS["balance"] = KEYS["train"] | {
     ],
     "batches": _Positive,
 }
+KEYS["anchors"] = KEYS["train"] | {"per_level": _Positive, "repeats": _Positive}
 KEYS["cost"] = KEYS["train"] | {
     "images": _Positive | None,
     "picture": tuple[_Side, _Side] | None,

@@ -26,7 +26,11 @@ NEEDS = {
     "loss=paa_iou_balanced": ["detector.head.quality=iou"],
     "loss=paa_centerness": ["detector.head.quality=centerness"],
     "loss=focal_giou_iou": ["detector.head.quality=iou"],
+    "detector=yolo": ["loss=yolo"],
+    "loss=yolo": ["detector=yolo"],
+    "loss=yolo_printed": ["detector=yolo"],
 }
+YOLO_LOSSES = ["yolo", "yolo_printed"]  # of a detector with objectness, which no other loss trains
 OPTIONS = [f"{group}={option}" for group, options in groups().items() if group != "hydra" for option in options]
 
 
@@ -38,6 +42,9 @@ def configs() -> Iterator[None]:
 
 def options(group: str) -> list[str]:
     return groups()[group]
+
+
+DENSE = [detector for detector in options("detector") if detector != "yolo"]
 
 
 def checked(overrides: list[str]) -> DictConfig:
@@ -81,12 +88,41 @@ def test_every_method_on_other_backbones(method, backbone):
 @pytest.mark.parametrize(
     ("detector", "assigner", "loss"),
     [
-        *product(options("detector"), ["max_iou"], options("loss")),
-        *product(options("detector"), options("assigner"), ["focal_giou", "paa", "alrp_iou"]),
+        *product(DENSE, ["max_iou"], [loss for loss in options("loss") if loss not in YOLO_LOSSES]),
+        *product(DENSE, options("assigner"), ["focal_giou", "paa", "alrp_iou"]),
+        *product(["yolo"], options("assigner"), YOLO_LOSSES),
     ],
 )
 def test_detectors_assigners_and_losses_combine_freely(detector, assigner, loss):
     checked([f"detector={detector}", f"assigner={assigner}", f"loss={loss}"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "answer"),
+    [
+        (["detector=yolo"], "Criterion has nothing to train the objectness of YOLODetector with: take loss=yolo"),
+        (["method=yolo", "loss=paa"], "Criterion has nothing to train"),
+        (["method=yolo", "loss=alrp_giou"], "ALRPCriterion has nothing to train"),
+        (["loss=yolo"], "YOLOCriterion trains an objectness that DenseDetector does not have: take method=yolo"),
+        (["method=atss", "loss=yolo_printed"], "YOLOCriterion trains an objectness that DenseDetector"),
+        (["method=yolo", "loss.classes=sigmoid"], "loss.classes=sigmoid with scores from softmax: add postprocess.cl"),
+        (["method=yolo", "postprocess=nms", "loss.classes=sigmoid"], "add +postprocess.classes=sigmoid."),
+    ],
+)
+def test_half_a_yolo_is_refused(overrides: list[str], answer: str) -> None:
+    cfg = compose("train", overrides)
+    validate(cfg)
+    with pytest.raises(UserError) as refused:
+        rehearse(cfg)
+    assert str(refused.value).startswith(answer) or str(refused.value).endswith(answer)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "extra", [[], ["postprocess=voting"], ["loss.classes=sigmoid", "+postprocess.classes=sigmoid", "postprocess=nms"]]
+)
+def test_a_whole_yolo_is_not(extra: list[str]) -> None:
+    checked(["method=yolo", *extra])
 
 
 def test_a_single_group_can_be_overridden_after_a_method():

@@ -31,12 +31,14 @@ QUALITY = {
     "paa_iou_balanced": "iou",
     "paa_centerness": "centerness",
 }
-LOSSES = sorted(path.stem for path in (CONFIG_DIR / "loss").glob("*.yaml"))
+YOLO_LOSSES = ["yolo", "yolo_printed"]
+LOSSES = sorted(path.stem for path in (CONFIG_DIR / "loss").glob("*.yaml") if path.stem not in YOLO_LOSSES)
 ASSIGNERS = sorted(path.stem for path in (CONFIG_DIR / "assigner").glob("*.yaml"))
 # Every loss with one assigner, every assigner with a loss of each kind.
 PAIRS = [
     *product(LOSSES, ["max_iou"]),
     *product(["focal_giou", "paa", "alrp_iou"], [name for name in ASSIGNERS if name != "max_iou"]),
+    *product(YOLO_LOSSES, ["yolo"]),
 ]
 RANKING = {"ap_l1", "ndcg_l1", "alrp_giou", "alrp_iou", "rank_sort"}
 SITUATIONS = ["objects everywhere", "one process without objects", "no objects", "one object", "one process skipped"]
@@ -47,7 +49,11 @@ TOY = [
 
 
 def module_for(loss: str, assigner: str) -> LitDetector:
-    words = [f"loss={loss}", f"assigner={assigner}", f"detector.head.quality={QUALITY.get(loss, 'none')}", *TOY]
+    if loss in YOLO_LOSSES:
+        detector = ["detector=yolo", "detector.anchors.shapes=[[[16,24],[24,16]],[[32,32],[20,40]]]"]
+    else:
+        detector = [f"detector.head.quality={QUALITY.get(loss, 'none')}"]
+    words = [f"loss={loss}", f"assigner={assigner}", *detector, *TOY]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train", words)
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from detlab.postprocess import Candidates, ClassNMS, Postprocess, Suppression
+from detlab.postprocess import Candidates, ClassNMS, Postprocess, ScoreVoting, SoftNMS, Suppression
 from detlab.structures import Detections, Predictions
 from tests.postprocess.toys import CLASSES, LEVELS, SIZES, anchors, iou, predictions
 
@@ -105,6 +105,79 @@ def test_quality_can_be_left_out() -> None:
         assert torch.equal(a.scores, b.scores)
 
 
+def with_objectness(seed: int = 0) -> Predictions:
+    predicted = predictions(seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    return predicted._replace(objectness=torch.randn(3, sum(LEVELS), generator=generator) * 2)
+
+
+def as_one_logit(predicted: Predictions, classes: str) -> Predictions:
+    """Objectness times class probability, in float64, as the sigmoid of a single logit."""
+    logits, objectness = predicted.logits.double(), predicted.objectness
+    assert objectness is not None
+    joint = torch.zeros_like(logits)
+    for row, of_object, result in zip(logits.view(-1, CLASSES), objectness.flatten().tolist(), joint.view(-1, CLASSES)):
+        evidence = sum(math.exp(x) for x in row.tolist())
+        for c, x in enumerate(row.tolist()):
+            p = sigmoid(of_object) * (math.exp(x) / evidence if classes == "softmax" else sigmoid(x))
+            result[c] = math.log(p / (1 - p))
+    return predicted._replace(logits=joint, objectness=None)
+
+
+@pytest.mark.parametrize("classes", ["softmax", "sigmoid"])
+@pytest.mark.parametrize(
+    ("threshold", "topk", "nms", "limit"),
+    [(0.05, 1000, 0.5, 100), (0.3, 10, 0.3, 5), (0.0, 1000, 1.0, 1000), (0.0, 7, 0.0, 100), (0.95, 9, 0.5, 9)],
+)
+def test_objectness_times_class_equals_the_loop(classes, threshold: float, topk: int, nms: float, limit: int) -> None:
+    predicted = with_objectness()
+    found = Postprocess(ClassNMS(nms), threshold, topk, limit, classes=classes)(predicted, anchors(), SIZES)
+    joint = as_one_logit(predicted, classes)
+    for b, detections in enumerate(found):
+        assert_same(detections, reference(joint, b, SIZES[b].tolist(), threshold, topk, nms, limit))
+
+
+def test_objectness_alone_decides_where_there_is_one_class() -> None:
+    predicted = with_objectness()
+    assert predicted.objectness is not None
+    found = Postprocess()(predicted._replace(logits=predicted.logits[..., :1]), anchors(), SIZES)
+    plain = Postprocess()(predicted._replace(logits=predicted.objectness[..., None], objectness=None), anchors(), SIZES)
+    for a, b in zip(found, plain, strict=True):
+        torch.testing.assert_close(a.scores, b.scores)
+        assert torch.equal(a.boxes, b.boxes)
+
+
+@pytest.mark.parametrize("suppression", [SoftNMS(), ScoreVoting()])
+def test_objectness_under_every_suppression(suppression: Suppression) -> None:
+    predicted = with_objectness(1)
+    found = Postprocess(suppression)(predicted, anchors(), SIZES)
+    expected = Postprocess(suppression)(as_one_logit(predicted, "softmax"), anchors(), SIZES)
+    for a, b in zip(found, expected, strict=True):
+        assert len(a.scores) > 0
+        assert a.labels.tolist() == b.labels.tolist()
+        torch.testing.assert_close(a.scores, b.scores.float())
+        torch.testing.assert_close(a.boxes, b.boxes, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("field", ["logits", "objectness"])
+def test_non_finite_objectness_or_classes_leave_the_rest(bad: float, field: str) -> None:
+    predicted = with_objectness()
+    getattr(predicted, field)[:, 3] = bad
+    for classes in ("softmax", "sigmoid"):
+        for detections in Postprocess(topk_per_level=5, classes=classes)(predicted, anchors(), SIZES):
+            assert len(detections.scores) > 0
+            assert detections.scores.isfinite().all()
+
+
+def test_half_precision_with_objectness() -> None:
+    predicted = with_objectness(2)
+    half = predicted._replace(logits=predicted.logits.half())
+    exact = half._replace(logits=half.logits.float())
+    for a, b in zip(Postprocess()(half, anchors(), SIZES), Postprocess()(exact, anchors(), SIZES), strict=True):
+        assert torch.equal(a.scores, b.scores)
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_nothing_above_the_threshold(batch: int) -> None:
     predicted = predictions(batch)
@@ -193,6 +266,7 @@ def dropped(boxes: Tensor, size: Tensor) -> int:
         {"topk_per_level": 0},
         {"max_detections": 0},
         {"quality": "yes"},
+        {"classes": "softmin"},
     ],
 )
 def test_refuses_impossible_arguments(arguments) -> None:
