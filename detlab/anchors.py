@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from detlab.errors import UserError
 from detlab.launch import launch
@@ -55,6 +55,7 @@ def anchors(cfg: Any) -> Found:
     import numpy as np
 
     from detlab.build import build_datamodule
+    from detlab.data.transforms import Pipeline
     from detlab.logs import quiet
 
     check(cfg)
@@ -62,7 +63,8 @@ def anchors(cfg: Any) -> Found:
     data = build_datamodule(cfg)
     index = data.train_index
     rng = np.random.default_rng(cfg.seed)
-    resized = [data.train_transform.resize(int(h), int(w), rng) for h, w in zip(index.heights, index.widths)]
+    resize = cast(Pipeline, data.train_transform).resize
+    resized = [resize(int(h), int(w), rng) for h, w in zip(index.heights, index.widths)]
     scale = np.array(resized, float)[:, ::-1] / np.stack([index.widths, index.heights], 1)
     sides = (index.boxes[:, 2:] - index.boxes[:, :2]) * scale[index.box_images]
     sides = sides[~index.ignore & (sides > 0).all(1)]
