@@ -36,6 +36,10 @@ SHARED = {
     "COCO": "data=custom data.format=coco data.images=voc/JPEGImages data.annotations=coco.json "
     "data.val_annotations=coco.json",
     "YOLO": "data=custom data.format=yolo data.yaml=yolo/data.yaml",
+    "MERGE": "data=merge '+data.sources.a={format: voc, root: voc, split: train, classes: [red]}' "
+    "'+data.sources.b={format: yolo, yaml: yolo/data.yaml, classes: [blue]}'",
+    "SPLIT": "data=scenes_split '~data.source' '+data.source={_target_: detlab.data.custom.CustomSource, format: voc, "
+    "root: voc, split: train, val_split: val}' data.groups.a=[red] data.groups.b=[blue]",
 }
 
 
@@ -127,7 +131,7 @@ Arrange = Callable[[Files], object]
 
 @dataclass(frozen=True)
 class Case:
-    """command: as typed after `detlab`, with {VOC}, {COCO}, {YOLO} for what is in `SHARED`, and {SAME} for the
+    """command: as typed after `detlab`, with {VOC}, {COCO}, {YOLO}, {MERGE} for what is in `SHARED`, and {SAME} for the
     overrides that the finished run was trained with."""
 
     section: str
@@ -155,6 +159,12 @@ def set_annotation(key: str, value: object) -> Arrange:
             del content["annotations"][0][key]
 
     return lambda files: files.coco(change)
+
+
+def green_only_in_val(files: Files) -> None:
+    """A class `green` that no training picture has."""
+    for number in (4, 5):
+        files.replace(f"voc/Annotations/{number:04d}.xml", "blue", "green")
 
 
 def png_in_place_of_the_first(files: Files) -> None:
@@ -300,6 +310,64 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
             yaml_of("train: images/trian\nval: val.txt\nnames: [blue, red]\n"),
         ),
         "a text file for data.yaml": ("train {YOLO}", yaml_of("see the readme\n")),
+    },
+    "Merged data": {
+        "no source": ("train data=merge", nothing),
+        "a source in one word": ("train data=merge +data.sources.a=voc", nothing),
+        "neither a format nor a source": ("train data=merge '+data.sources.a={root: voc, split: train}'", nothing),
+        "a format of no such name": ("train data=merge '+data.sources.a={format: yollo, yaml: yolo}'", nothing),
+        "a source without its list": ("train data=merge '+data.sources.a={format: voc, root: voc}'", nothing),
+        "a misspelt key of a source": ("train {MERGE} +data.sources.a.clases=[red]", Files.yolo),
+        "a key in the wrong place": (
+            "train data=merge '+data.sources.a={source: {_target_: detlab.data.voc.VocSource, root: voc}, split: all}'",
+            nothing,
+        ),
+        "two names that differ in case": (
+            "train {MERGE} '+data.sources.A={format: voc, root: voc, split: train}'",
+            Files.yolo,
+        ),
+        "a source's missing folder": ("train {MERGE} data.sources.a.root=vco", Files.yolo),
+        "a source's missing file": ("train {MERGE} data.sources.b.yaml=yolo/dta.yaml", Files.yolo),
+        "a source's missing list": ("train {MERGE} data.sources.a.split=trian", Files.yolo),
+        "classes in one word": ("train {MERGE} data.sources.a.classes=red", Files.yolo),
+        "a class looked for that is not there": ("train {MERGE} data.sources.a.classes=[rde]", Files.yolo),
+        "a class twice": ("train {MERGE} data.sources.a.classes=[red,red]", Files.yolo),
+        "a new name for a class that is not there": ("train {MERGE} '+data.sources.b.rename={bleu: red}'", Files.yolo),
+        "a list of new names": ("train {MERGE} '+data.sources.b.rename=[red]'", Files.yolo),
+        "a class of the merge that nobody looked for": ("train {MERGE} data.classes=[red,blue,green]", Files.yolo),
+        "a class of the merge twice": ("train {MERGE} data.classes=[red,red]", Files.yolo),
+        "more than all of a source": ("train {MERGE} +data.sources.b.fraction=2", Files.yolo),
+        "a source of no weight": ("train {MERGE} +data.sources.b.weight=0", Files.yolo),
+        "the same pictures in two sources": (
+            "train {MERGE} '+data.sources.c={format: voc, root: voc, split: train, classes: [blue]}'",
+            Files.yolo,
+        ),
+        "one source alone, of no such name": ("train {MERGE} data.only=c", Files.yolo),
+        "evaluation data without one of the classes": (
+            "train {MERGE} 'data.val={format: voc, root: voc, split: val, classes: [red]}'",
+            Files.yolo,
+        ),
+        "evaluation data that are not there": (
+            "train {MERGE} 'data.val={format: voc, root: voc, split: tset}'",
+            Files.yolo,
+        ),
+        "a share of the evaluation data": (
+            "train {MERGE} 'data.test={format: voc, root: voc, split: val, fraction: 0.5}'",
+            Files.yolo,
+        ),
+        "complete labels of other pictures": (
+            "check {MERGE} 'data.complete={format: voc, root: voc, split: val}'",
+            Files.yolo,
+        ),
+        "one group of classes": ("train data=voc_split '~data.groups' '+data.groups={2007: [cat]}'", nothing),
+        "groups that share a class": ("train data=voc_split data.groups.2007=[cat,person]", nothing),
+        "a group without classes": ("train data=voc_split data.groups.2007=[]", nothing),
+        "one group alone, of no such name": ("train data=voc_split data.only=voc2021", nothing),
+        "images kept by no such rule": ("train data=voc_split data.keep=all", nothing),
+        "a split of VOC without VOC": ("train data=voc_split data.root=vco", nothing),
+        "a group without images": ("train {SPLIT} data.groups.b=[green]", green_only_in_val),
+        "a group with an unknown class": ("train {SPLIT} data.groups.b=[bule]", nothing),
+        "nothing to make groups of": ("train {SPLIT} ~data.source", nothing),
     },
     "Checkpoints and runs": {
         "a missing checkpoint": ("eval ckpt_path=runs/x/mini/seed=0", nothing),

@@ -44,7 +44,7 @@ class MergeSource:
     looked for the others, in training as in evaluation.
 
     complete: an entry with every object of the training images labelled, the same pictures by file name; for
-    comparison alone. Without one, `complete` works where every source has it.
+    comparison alone. Without one, the method works where every source has it.
 
     Image ids are row numbers of the merge and category ids 1…C; those of an own `val` or `test` stay its own.
     """
@@ -90,7 +90,7 @@ class MergeSource:
         if split in self.whole:
             return self._fully_labelled(self.whole[split], split)
         if self.full is not None:
-            return self._completed(self.full, split)
+            return self._completed(self.full, split), []
         loaded = [part.complete(split) for part in self.parts]
         known = [pair for pair in loaded if pair is not None]
         return self._join(split, known, complete=True) if len(known) == len(loaded) else None
@@ -141,19 +141,17 @@ class MergeSource:
         rows = np.arange(first, first + count)
         return merged.select(rows), of_selection(problems, rows)
 
-    def _completed(self, part: Part, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
+    def _completed(self, part: Part, split: Split) -> AnnotationIndex:
         index, _ = self.load(split)
         wanted = {Path(path).stem for path in index.paths}
         full: list[AnnotationIndex] = []
-        problems: list[Problem] = []
         for other in _SPLITS:
-            labels, found = self._fully_labelled(part, other)
+            labels, _ = self._fully_labelled(part, other)
             full.append(labels)
-            problems += found
             wanted -= {Path(path).stem for path in labels.paths}
             if not wanted:
                 break
-        return labels_from(index, full, part.key), problems
+        return labels_from(index, full, part.key)
 
     def _fully_labelled(self, part: Part, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
         classes = self._label_space()

@@ -24,7 +24,7 @@ _SYNONYMS = (
     {"cow", "cattle"},
     {"trafficlight", "trafficsignal"},
 )
-_ALIKE = 0.88  # of difflib; one letter more or less in a word of five
+_ALIKE = 0.85  # of difflib; one letter of seven is another
 
 
 def likely_same(one: str, other: str) -> bool:
@@ -59,5 +59,5 @@ def _plain(name: str) -> str:
 
 
 def _singulars(name: str) -> set[str]:
-    endings = {"s": "", "es": "", "ies": "y"}
+    endings = {"s": "", "es": "", "ies": "y"} if len(name) > 3 else {}
     return {name.removesuffix(end) + instead for end, instead in endings.items() if name.endswith(end)}

@@ -44,7 +44,7 @@ class Part:
         try:
             index, problems = self.source.load(split)
         except UserError as error:
-            raise UserError(_at(str(error), self.place, self.name)) from error
+            raise UserError(_at(str(error), self.place)) from error
         for old in self.rename:
             if old not in index.classes:
                 raise self._unknown("rename", old, index.classes)
@@ -107,8 +107,7 @@ def read_part(name: str, key: str, entry: Any, *, training: bool = True, held_ou
         source, place = _custom(name, key, content if held_out else {"val_fraction": 0.0} | content), key
     elif content:
         word = next(iter(content))
-        mend = nearest(word, _OF_MERGE) or "; what belongs to the source itself goes under 'source'"
-        raise UserError(f"There is no key '{key}.{word}' beside a source{mend}.")
+        raise UserError(f"There is no key '{key}.{word}' beside a source; its own keys go under {key}.source.")
     elif not hasattr(source, "load"):
         raise UserError(f"{key}.source: expected a data source (with _target_), got {source!r}.")
     return Part(
@@ -138,7 +137,7 @@ def _custom(name: str, key: str, content: dict[str, Any]) -> CustomSource:
     try:
         return CustomSource(**content, name=name)
     except (UserError, TypeError, ValueError) as error:
-        raise UserError(_at(str(error), key, name)) from error
+        raise UserError(_at(str(error), key)) from error
 
 
 def _names(key: str, value: Any) -> tuple[str, ...] | None:
@@ -167,8 +166,8 @@ def _number(key: str, value: Any, range: str, fits: Any) -> float:
     return float(value)
 
 
-def _at(sentence: str, place: str, name: str) -> str:
+def _at(sentence: str, place: str) -> str:
     """A source's sentence with its keys where they are in a merge: ``data.root`` → ``data.sources.a.root``."""
     keys = "|".join(sorted(set(inspect.signature(CustomSource.__init__).parameters) - {"self", "on_error", "name"}))
     there = re.sub(rf"(?<![\w/.-])(?<!the )data\.(?=(?:{keys}|download)\b)(?!yaml:)", f"{place}.", sentence)
-    return there if there != sentence else f"source '{name}': {sentence}"
+    return there if there != sentence else f"{place}: {sentence}"

@@ -70,7 +70,9 @@ class InfiniteSampler(DistributedSampler[tuple[int, int]]):
         if self.weights is None:
             return order
         # Marks at distance 1, from a random start, on a line on which each picture has a piece as long as it should
-        # come on average; in random order, or else neighbours would share out the rounding for ever.
+        # come on average. Pictures of one weight lie side by side, so that together they get their share in each
+        # pass, and among themselves in random order, so that none is rounded up for ever.
+        order = order[self.weights[order].argsort(stable=True)]
         ends = self.weights[order].cumsum(0)
         ends = ends / ends[-1] * self.length
         marks = torch.arange(self.length) + torch.rand((), generator=generator, dtype=torch.float64)

@@ -56,9 +56,7 @@ class SimulatedMerge:
             raise UserError(f"data.only={only}: there is no such group{nearest(only, self.groups)}.")
         for group in self.groups:
             if group not in self.sources and source is None:
-                raise UserError(
-                    f"data.groups.{group}: group '{group}' has no images; give it a source, or data.source."
-                )
+                raise UserError(f"data.groups.{group}: it has no images; give it a source, or all of them data.source.")
         if source is None and evaluation is None:
             raise UserError("data.evaluation: there is nothing to evaluate on; give a fully labelled source.")
         self.source, self.evaluation = source, evaluation

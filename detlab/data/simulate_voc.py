@@ -12,7 +12,7 @@ from detlab.data.voc import VocSource
 
 def voc_split(
     root: str,
-    groups: Mapping[str, Sequence[str]],
+    groups: Mapping[str | int, Sequence[str]],
     complete: bool = False,
     keep: Literal["own", "any"] = "own",
     only: str | None = None,

@@ -1,6 +1,9 @@
+import math
 from itertools import islice
 
+import numpy as np
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 from detlab.data.samplers import InfiniteSampler, mixed_seed, shared_batches
@@ -90,3 +93,41 @@ def test_mixed_seeds_do_not_collide():
     bits = [sum(seed >> bit & 1 for seed in seeds) / len(seeds) for bit in range(63)]
     assert 0.48 < min(bits)
     assert max(bits) < 0.52
+
+
+WEIGHTS = [1.0, 3.0, 1.0, 0.25, 3.0, 1.0, 0.25]
+
+
+def test_pictures_come_as_often_as_they_weigh():
+    weights = torch.tensor(WEIGHTS)
+    passes = 400
+    stream = take(InfiniteSampler(7, 4, seed=1, weights=weights), 7 * passes)
+    assert [position for position, _ in stream] == list(range(7 * passes))
+    counts = np.array([np.bincount([i for _, i in stream[k : k + 7]], minlength=7) for k in range(0, 7 * passes, 7)])
+    expected = 7 * np.array(WEIGHTS) / sum(WEIGHTS)
+    assert (counts >= np.floor(expected)).all()
+    assert (counts <= np.ceil(expected)).all()
+    assert np.allclose(counts.mean(0), expected, atol=0.08)
+    for weight in set(WEIGHTS):  # pictures of one weight have their share in every pass
+        together = np.array(WEIGHTS) == weight
+        assert (abs(counts[:, together].sum(1) - expected[together].sum()) < 1).all()
+
+
+def test_a_weighted_stream_depends_on_seed_and_position_alone():
+    weights = torch.tensor(WEIGHTS)
+    whole = take(InfiniteSampler(7, 4, seed=1, weights=weights), 120)
+    assert take(InfiniteSampler(7, 4, seed=1, weights=weights, start_batch=5), 40) == whole[20:60]
+    parts = [take(InfiniteSampler(7, 2, 1, rank, 2, weights=weights), 60) for rank in range(2)]
+    assert sorted(pair for part in parts for pair in part) == sorted(whole)
+    assert take(InfiniteSampler(7, 4, seed=2, weights=weights), 120) != whole
+
+
+def test_equal_weights_are_none():
+    plain = take(InfiniteSampler(7, 4, seed=1), 50)
+    assert take(InfiniteSampler(7, 4, seed=1, weights=torch.full((7,), 0.3)), 50) == plain
+
+
+@pytest.mark.parametrize("weights", [[1.0] * 6, [1.0] * 6 + [0.0], [1.0] * 6 + [math.nan], [1.0] * 6 + [math.inf]])
+def test_weights_are_positive_and_one_per_picture(weights):
+    with pytest.raises(ValueError, match="Expected 7 weights above 0"):
+        InfiniteSampler(7, 4, weights=torch.tensor(weights))
