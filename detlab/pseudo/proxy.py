@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detlab.errors import UserError
 from detlab.pseudo.amend import amend
@@ -16,6 +16,7 @@ from detlab.pseudo.treatment import PseudoLabels, Treatment
 from detlab.structures import Anchors, Batch, Matched, Predictions, Targets
 
 
+@runtime_checkable
 class Classifier(Protocol):
     """K classes by name, and a reject class behind them."""
 
@@ -159,6 +160,8 @@ class ProxyPseudoLabels(Treatment):
         self, batch: Batch, predictions: Predictions, regions: Regions, generator: torch.Generator | None = None
     ) -> PseudoLabels:
         """Of the regions those that the classifier is sure about (lines 9–16)."""
+        if isinstance(self.classifier, nn.Module):
+            self.classifier.to(batch.images.device)
         said = self.classifier.classify(
             batch.images, regions.image, regions.boxes, self.patches, self.copies, self.flip, generator
         ).float()
