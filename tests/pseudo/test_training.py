@@ -13,7 +13,8 @@ from detlab.pseudo.classifier import ProxyClassifier, save
 
 SPLIT = [
     "data=scenes_split", "data.source.train=24", "data.source.val=4", "data.source.test=4", "data.source.size=64",
-    "data.source.cache_dir=scenes", "pseudo=proxy", "pseudo.classifier=h.ckpt", "pseudo.start=2", "pseudo.min_score=0", "logger=csv",
+    "data.source.cache_dir=scenes", "pseudo=proxy", "pseudo.classifier=h.ckpt", "pseudo.start=2", "pseudo.min_score=0",
+    "logger=csv",
 ]  # fmt: skip
 
 
