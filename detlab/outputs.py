@@ -47,6 +47,7 @@ def save_results(
         "config_hash": config_hash(folder.read_config()),
         "dataset": {"train": fingerprint(data.train_index), "test": fingerprint(index)},
         "classes": list(data.classes),
+        "annotated": [n for n, known in zip(data.classes, data.train_index.annotated.any(0), strict=True) if known],
         "pr_curves": pr_curves(module, "test"),
     }
     if tracker:

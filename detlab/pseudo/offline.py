@@ -190,7 +190,8 @@ def _read(key: str, entry: Any) -> _Detector:
         raise UserError(f"{key}.run={run}: its checkpoint is gone; train it again with overwrite=true.")
     if folder.read_config().get("task"):
         raise UserError(f"{key}.run={run}: that is no detector; a classifier is for pseudo=proxy.")
-    known = tuple(map(str, folder.read_metrics().get("classes", [])))
+    metrics = folder.read_metrics()
+    known = tuple(map(str, metrics.get("annotated", metrics.get("classes", []))))  # not those that it had no labels of
     if wanted is None:
         return _Detector(key, run, known, None)
     if isinstance(wanted, str) or not isinstance(wanted, Sequence) or not wanted:
