@@ -116,10 +116,11 @@ class JudgedPictures(Dataset[tuple[Tensor, Crops] | None]):
 
 def join_by_size(parts: Sequence[BySize]) -> BySize:
     """The crops of several pictures together."""
-    return {
-        number: tuple(torch.cat(tensors) for tensors in zip(*(part[number] for part in parts if number in part)))
-        for number in sorted({number for part in parts for number in part})
-    }  # type: ignore[misc]  # a tuple of two
+    result: BySize = {}
+    for number in sorted({number for part in parts for number in part}):
+        crops, labels = zip(*(part[number] for part in parts if number in part))
+        result[number] = torch.cat(crops), torch.cat(labels)
+    return result
 
 
 def join_pictures(parts: Sequence[tuple[Tensor, Crops] | None]) -> JudgedBatch:

@@ -57,6 +57,7 @@ class ProxyClassifier(nn.Module):
         """The sizes that crops are padded to: int64 ``[k, 2]`` (width, height)."""
         return self.sizes.centres
 
+    @torch.no_grad()
     def classify(
         self,
         images: Tensor,
@@ -66,6 +67,7 @@ class ProxyClassifier(nn.Module):
         copies: int = 2,
         flip: bool = False,
         generator: torch.Generator | None = None,
+        threshold: float | None = None,
     ) -> Tensor:
         """h̄ of each RoI (Eq. 1): float32 ``[N, K + 1]``, rows that sum to 1.
 
@@ -73,38 +75,40 @@ class ProxyClassifier(nn.Module):
         it is, `copies` copies that each lack a random one of its patches × patches patches (drawn from `generator`)
         and, if `flip`, its mirror image. A RoI without pixels inside its picture is rejected for certain.
 
+        threshold: a RoI of which no class can reach this mean, however sure the other views were, is looked at as it
+        is alone, and gets those probabilities. Which RoIs reach the threshold, and their means, stay the same; where
+        most show background, the cost falls to nearly that of one view.
+
         Raises ValueError for patches < 1 or copies < 0.
         """
-        return self.views(images, image, boxes, patches, copies, flip, generator).mean(0)
-
-    @torch.no_grad()
-    def views(
-        self,
-        images: Tensor,
-        image: Tensor,
-        boxes: Tensor,
-        patches: int = 3,
-        copies: int = 2,
-        flip: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """What `classify` averages: float32 ``[1 + copies + flip, N, K + 1]``, the RoI as it is first."""
         if patches < 1 or copies < 0:
             raise ValueError(f"Expected patches >= 1 and copies >= 0, got {patches} and {copies}.")
-        height, width = images.shape[-2:]
         drawn = draw_patches(len(boxes), patches, copies, generator, boxes.device)
-        probs = boxes.new_zeros(1 + copies + flip, len(boxes), self.reject + 1, dtype=torch.float32)
+        probs = boxes.new_zeros(len(boxes), self.reject + 1, dtype=torch.float32)
         training = self.training
         self.eval()
-        for _, group, size in self.sizes.group(boxes, height, width):
-            for which in group.split(self._at_once(size, images.device, len(probs))):
+        for _, group, size in self.sizes.group(boxes, images.shape[-2], images.shape[-1]):
+            for which in group.split(self._at_once(size, images.device, 1 + copies + flip)):
                 crops, content = self._crops(images, image[which], boxes[which], size)
-                views = [crops, *(drop_patch(crops, content, d, patches) for d in drawn[:, which])]
-                views += [flipped(crops, content)] if flip else []
-                found = self.predict(torch.cat(views)).view(len(views), len(which), -1)
-                probs[:, which] = torch.where(content[:, :1] > 0, found, self._certain_reject(found))
+                probs[which] = self._average(crops, content, drawn[:, which], patches, flip, threshold)
         self.train(training)
         return probs
+
+    def _average(
+        self, crops: Tensor, content: Tensor, drawn: Tensor, patches: int, flip: bool, threshold: float | None
+    ) -> Tensor:
+        """Eq. 1 for crops ``[n, 3, h, w]`` with their content ``[n, 2]`` and patches to drop ``[copies, n]``."""
+        probs = self.predict(crops)
+        others = len(drawn) + flip
+        least = 0.0 if threshold is None else (others + 1) * threshold - others  # with 1 from every other view
+        left = (probs[:, : self.reject].amax(1) >= least).nonzero().flatten()
+        if others and len(left):
+            crops, inside = crops[left], content[left]
+            views = [drop_patch(crops, inside, patch, patches) for patch in drawn[:, left]]
+            views += [flipped(crops, inside)] if flip else []
+            found = self.predict(torch.cat(views)).view(others, len(left), -1)
+            probs[left] = (probs[left] + found.sum(0)) / (others + 1)
+        return torch.where(content[:, :1] > 0, probs, self._certain_reject(probs))
 
     def predict(self, crops: Tensor) -> Tensor:
         """Padded crops ``[N, 3, h, w]`` → probabilities float32 ``[N, K + 1]``."""
@@ -115,7 +119,7 @@ class ProxyClassifier(nn.Module):
         return cut(images, image, pixels, size), content_sizes(pixels[:, 2:] - pixels[:, :2], size)
 
     def _certain_reject(self, probs: Tensor) -> Tensor:
-        result = torch.zeros_like(probs[0, 0])
+        result = torch.zeros_like(probs[0])
         result[self.reject] = 1.0
         return result
 

@@ -57,10 +57,10 @@ class LitClassifier(LightningModule):
 
     def test_step(self, batch: JudgedBatch, batch_idx: int) -> None:
         generator = torch.Generator().manual_seed(self.seed + batch_idx)
-        views = self.classifier.views(
-            batch.images, batch.image, batch.boxes, self.patches, self.copies, self.flip, generator
-        )
-        self._keep({"": views[0], "_patch_drop": views.mean(0)}, batch)
+        crops = batch.images, batch.image, batch.boxes
+        plain = self.classifier.classify(*crops, copies=0)
+        dropped = self.classifier.classify(*crops, self.patches, self.copies, self.flip, generator)
+        self._keep({"": plain, "_patch_drop": dropped}, batch)
 
     def _keep(self, probs: dict[str, Tensor], batch: JudgedBatch) -> None:
         on_cpu = {name: values.cpu() for name, values in probs.items()}

@@ -139,7 +139,7 @@ def _fit(
             "commit": commit,
             "device": str(trainer.strategy.root_device).upper(),
             "minutes": round((time.monotonic() - begun) / 60, 2),
-            "images_per_second": round(speed.images_per_second, 1),
+            "crops_per_second": round(speed.images_per_second, 1),
             "memory_gib": round(speed.memory_gib, 2),
             "parameters_million": round(parameters, 3),
             "iterations": schedule.iterations,

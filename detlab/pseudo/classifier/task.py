@@ -11,12 +11,12 @@ import torch
 from detlab.data.datamodule import DetectionDataModule
 from detlab.errors import UserError
 from detlab.pseudo.classifier.classifier import ProxyClassifier
-from detlab.pseudo.classifier.clusters import fit_centres, limited
+from detlab.pseudo.classifier.clusters import CropSizes, fit_centres, limited
 from detlab.pseudo.classifier.crops import CropRecipe
 from detlab.pseudo.classifier.data import ClassifierData, box_sizes
 from detlab.pseudo.classifier.labels import balanced_rates, classes_of_interest, crop_counts, label_of_each
 from detlab.pseudo.classifier.lit import LitClassifier
-from detlab.pseudo.classifier.net import ResNet20
+from detlab.pseudo.classifier.net import SMALLEST, ResNet20
 from detlab.pseudo.classifier.pyramid import Pooling
 from detlab.schedule import Schedule
 
@@ -60,8 +60,9 @@ class ProxyTask:
             raise ValueError(f"Expected threshold in 0..1, got {threshold}.")
         if sampling not in ("natural", "balanced"):
             raise ValueError(f"Expected sampling natural or balanced, got {sampling!r}.")
-        with torch.device("meta"):
+        with torch.device("meta"):  # these refuse what they cannot take before any data is read
             ResNet20(2, width, levels, pooling)
+        CropSizes(torch.tensor([[SMALLEST, SMALLEST]]), largest)
         self.schedule, self.recipe = schedule, crops
         self.classes, self.reject_classes = classes, reject_classes
         self.clusters, self.largest = clusters, largest

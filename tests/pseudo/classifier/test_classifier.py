@@ -91,6 +91,28 @@ def test_chunks_do_not_matter(classifier: ProxyClassifier, monkeypatch: pytest.M
     torch.testing.assert_close(whole, parts, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("copies", "flip"), [(2, False), (1, True), (0, False)])
+def test_a_threshold_saves_views_and_changes_no_answer(classifier: ProxyClassifier, copies: int, flip: bool) -> None:
+    images, image, boxes = rois(200)
+    looked_at = 0
+
+    def count(net: object, inputs: tuple[Tensor]) -> None:  # noqa: ARG001
+        nonlocal looked_at
+        looked_at += len(inputs[0])
+
+    classifier.net.register_forward_pre_hook(count)
+    whole = classifier.classify(images, image, boxes, 3, copies, flip, torch.Generator().manual_seed(7))
+    everything, looked_at = looked_at, 0
+    quick = classifier.classify(images, image, boxes, 3, copies, flip, torch.Generator().manual_seed(7), threshold=0.8)
+    reach = whole[:, :3].amax(1) >= 0.8
+    assert reach.any()
+    assert not reach.all()
+    assert torch.equal(quick[:, :3].amax(1) >= 0.8, reach)
+    torch.testing.assert_close(quick[reach], whole[reach], rtol=0, atol=1e-5)
+    assert looked_at < everything if copies else looked_at == everything
+    assert everything == 200 * (1 + copies + flip)
+
+
 def test_none_one_pixel_outside_and_many(classifier: ProxyClassifier) -> None:
     images, image, _ = rois()
     assert classifier.classify(images, image[:0], torch.zeros(0, 4)).shape == (0, 4)
@@ -98,7 +120,7 @@ def test_none_one_pixel_outside_and_many(classifier: ProxyClassifier) -> None:
     found = classifier.classify(images, image[:4], boxes)
     assert found[[0, 2, 3]].tolist() == [[0, 0, 0, 1]] * 3
     assert 0 < float(found[1, 3]) < 1
-    many = torch.rand(5000, 4) * 80 - 10
+    many = torch.rand(5000, 4) * 60 - 10
     found = classifier.classify(images, torch.randint(2, (5000,)), many, copies=0)
     torch.testing.assert_close(found.sum(1), torch.ones(5000))
 
