@@ -32,8 +32,8 @@ def a_detector(**arguments: Any) -> YOLODetector:
         head=partial(YOLOHead, channels=16, convs=1),
         **{"coder": BoxCoder(), **arguments},
     )
-    for output in detector.head.outputs:  # type: ignore[union-attr]
-        torch.nn.init.normal_(output.weight, std=0.3)  # type: ignore[arg-type]
+    for output in detector.head.boxes:  # type: ignore[union-attr]
+        torch.nn.init.normal_(output.weight, std=0.08)  # type: ignore[arg-type]
     return detector
 
 

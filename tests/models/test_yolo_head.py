@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from detlab.models.yolo_head import YOLOHead
 
@@ -12,21 +13,29 @@ def test_every_number_has_its_place() -> None:
     sizes = [(2, 3), (1, 2)]
     features = [torch.arange(h * w).reshape(1, 1, h, w).float() for h, w in sizes]
     with torch.no_grad():
-        for level, output in enumerate(head.outputs):
-            output.weight.fill_(100.0)  # type: ignore[operator, union-attr]
-            output.bias.copy_(torch.arange(21) + 1000 * level)  # type: ignore[operator, union-attr, arg-type]
+        for level in range(2):
+            for outputs, values in ((head.boxes, 5), (head.logits, 2)):
+                output = outputs[level]
+                assert isinstance(output, nn.Conv2d)
+                assert output.bias is not None
+                output.weight.zero_()
+                output.weight[:, :, 1, 1] = 100.0  # of the cell itself
+                output.bias.copy_(torch.arange(3 * values) + 1000 * level)
     logits, deltas, objectness = head(features)
-    expected = [
-        [1000 * level + 100 * cell + 7 * anchor + value for value in range(7)]
-        for level, (h, w) in enumerate(sizes)
-        for cell in range(h * w)
-        for anchor in range(3)
-    ]
-    whole = torch.tensor(expected).float()
-    assert torch.equal(deltas[0], whole[:, :4])
+
+    def expected(values: int) -> torch.Tensor:
+        rows = [
+            [1000 * level + 100 * cell + values * anchor + value for value in range(values)]
+            for level, (h, w) in enumerate(sizes)
+            for cell in range(h * w)
+            for anchor in range(3)
+        ]
+        return torch.tensor(rows).float()
+
+    assert torch.equal(deltas[0], expected(5)[:, :4])
     assert objectness is not None
-    assert torch.equal(objectness[0], whole[:, 4])
-    assert torch.equal(logits[0], whole[:, 5:])
+    assert torch.equal(objectness[0], expected(5)[:, 4])
+    assert torch.equal(logits[0], expected(2))
 
 
 def test_training_begins_with_the_prior_and_all_classes_alike() -> None:
@@ -38,15 +47,12 @@ def test_training_begins_with_the_prior_and_all_classes_alike() -> None:
     assert not deltas.any()
 
 
-def test_levels_share_nothing() -> None:
+def test_levels_share_the_towers_and_classes_have_their_own() -> None:
     head = YOLOHead(4, 5, 3, 2, convs=1, channels=8)
     a, b = torch.randn(2, 4, 4, 4), torch.randn(2, 4, 2, 2)
-    head([a, b]).logits[:, :48].sum().backward()
-    grads = {name: p.grad is not None and bool(p.grad.any()) for name, p in head.named_parameters()}
-    assert grads["outputs.0.weight"]
-    assert grads["towers.0.0.weight"]
-    assert not grads["outputs.1.weight"]
-    assert not grads["towers.1.0.weight"]
+    head([a, b]).logits[:, :48].sum().backward()  # of the first level
+    reached = {name.rpartition(".")[0] for name, p in head.named_parameters() if p.grad is not None and p.grad.any()}
+    assert reached == {"logits.0", "class_tower.0", "class_tower.1"}
 
 
 @pytest.mark.parametrize("arguments", [(0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 1, 1, -1)])
