@@ -17,6 +17,9 @@ from detlab.models.fpn import FPN
 from detlab.models.yolo import YOLODetector, in_anchors
 from detlab.models.yolo_anchors import ShapeAnchors
 from detlab.models.yolo_head import YOLOHead
+from detlab.postprocess import Postprocess
+from detlab.structures import Batch, Targets
+from detlab.testing import MultiScale, Single
 
 CONF = Path(__file__).parents[2] / "conf"
 SHAPES = [[(10.0, 20.0), (30.0, 6.0)], [(40.0, 40.0), (64.0, 16.0)]]
@@ -165,3 +168,22 @@ def test_the_config_builds_at_every_scale(scale: str) -> None:
     assert predictions.logits.shape == (1, (64 + 16 + 4) * 3, 5)
     shapes = [shape for level in detector.anchors.shapes for shape in level]
     assert (max(max(shape) for shape in shapes) < 64) == scale.startswith("mini")  # sizes in the pictures' pixels
+
+
+def test_multi_scale_testing_takes_it() -> None:
+    """One view at the usual size is a single look; mirrored and larger ones find something, too."""
+    detector = a_detector().eval()
+    images = torch.randn(2, 3, 64, 64)
+    sizes = torch.full((2, 2), 64)
+    nothing = Targets.of(torch.zeros(0, 4), torch.zeros(0), 3)
+    batch = Batch(images, [nothing] * 2, sizes, torch.ones(2, 2), sizes, torch.arange(2))
+    postprocess = Postprocess(score_threshold=0.001)
+    with torch.no_grad():
+        single = Single()(detector, batch, postprocess)
+        one_view = MultiScale((1.0,), flip=False)(detector, batch, postprocess)
+        several = MultiScale((1.0, 1.5))(detector, batch, postprocess)
+    for a, b, c in zip(single, one_view, several, strict=True):
+        assert len(a.scores) > 0
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+        assert c.scores.isfinite().all()
+        assert c.scores[0] >= a.scores[0]
