@@ -86,7 +86,7 @@ class ProxyTask:
     def build(self, data: DetectionDataModule, seed: int) -> tuple[LitClassifier, ClassifierData]:
         """The untrained classifier of the data's classes and crop sizes, and its batches. Raises UserError for classes
         that the data does not know and for data without a crop of them."""
-        known = data.classes
+        known = list(data.train_index.classes)
         classes = classes_of_interest(known, self.classes, self.reject_classes)
         lookup = label_of_each(known, classes)
         counts = crop_counts(data.train_index, lookup, len(classes) + 1)
