@@ -8,11 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from detlab.data.coco import to_coco
 from detlab.data.custom import CustomSource
+from detlab.data.voc import VocSource
+from detlab.data.voc_write import write_voc
+from detlab.data.yolo_txt import write_yolo
 
 ROOT = Path(__file__).resolve().parents[1]
 BCCD = ROOT.parent / "shared" / "data" / "bccd"
@@ -108,6 +112,53 @@ def test_class_names_are_printed_as_they_are(detlab):
     result = detlab("check", "data=custom", "data.format=coco", *files)
     assert result.status == 0, result.out
     assert result.out.count("[red]stop[/red] :cat:") == 2
+
+
+def as_yolo(name: str = "train", classes: tuple[int, ...] = (0, 1)) -> None:
+    """The pictures of `voc` once more, as YOLO txt with the classes chosen."""
+    index, _ = CustomSource("voc", root="voc", split=name, val_split="val").load("train")
+    write_yolo(index.select_boxes(np.isin(index.labels, classes)), "yolo")
+
+
+def merge(*more: str) -> list[str]:
+    return [
+        "data=merge",
+        "+data.sources.one={format: voc, root: voc, split: train, classes: [red]}",
+        "+data.sources.two={format: yolo, yaml: yolo/data.yaml, classes: [blue], rename: {blue: azure}}",
+        "output=null",
+        *more,
+    ]
+
+
+def test_a_merge_is_shown_by_class_and_source(detlab):
+    as_yolo("val")
+    write_voc(VocSource("voc", train=["train", "val"], name="all").load("train")[0], "full", "all")
+    complete = "data.complete={format: voc, root: full, split: all, rename: {blue: azure}}"
+    val = "data.val={format: voc, root: voc, split: val, rename: {blue: azure}}"
+    result = detlab("check", *merge(complete, val, "split=train", "+data.sources.two.weight=2.5"))
+    assert result.status == 0, result.out + result.err
+    rows = [re.split(r" *[│┃] *", line.strip())[1:-1] for line in result.out.splitlines() if line[:1] in "│┃"]
+    assert rows[-4:] == [
+        ["class", "boxes", "images", "one", "two", "missing", "of"],
+        ["red", "4", "4", "4 / 4", "–", "33.3%", "6"],
+        ["azure", "2", "2", "–", "2 / 2", "66.7%", "6"],
+        ["all", "6", "6", "4 / 4", "2 / 2", "50.0%", "12"],
+    ]
+    assert "two: blue count as azure." in result.out
+    assert "two: an image is drawn 2.5 times as often as one of weight 1." in result.out
+
+
+def test_a_merge_without_complete_labels_and_its_warnings(detlab):
+    as_yolo()
+    result = detlab("check", *merge("+data.sources.three={format: voc, root: voc, split: val, rename: {red: reds}}"))
+    assert result.status == 0, result.out + result.err
+    assert "missing" not in result.out
+    found = warnings_in(result.out)
+    assert {kind: found[kind] for kind in ("near-miss class", "partly labelled split")} == {
+        "near-miss class": 1, "partly labelled split": 1,
+    }  # fmt: skip
+    assert "three, class reds: it may be what one calls red; if so, rename it there" in result.out
+    assert "once in source 'one' and once in 'two'" in result.out
 
 
 def test_as_a_module_from_a_shell(tmp_path):

@@ -40,8 +40,8 @@ class MergeSource:
     that split is the merge of the sources' own, where a class counts only in images whose annotators looked for it;
     with it, formats without val images use all they have for training.
 
-    only: the name of one source whose images are used alone; the list of classes stays that of the merge, but nobody
-    looked for the others, in training as in evaluation.
+    only: the name of one source, or its position from 0, whose images are used alone; the list of classes stays that
+    of the merge, but nobody looked for the others, in training as in evaluation.
 
     complete: an entry with every object of the training images labelled, the same pictures by file name; for
     comparison alone. Without one, the method works where every source has it.
@@ -56,7 +56,7 @@ class MergeSource:
         val: Any = None,
         test: Any = None,
         complete: Any = None,
-        only: str | None = None,
+        only: str | int | None = None,
         on_error: OnError = "raise",
         seed: int = 0,
         name: str = "merge",
@@ -71,9 +71,12 @@ class MergeSource:
         if classes is not None and (not classes or len(set(classes)) != len(classes)):
             raise UserError(f"data.classes: expected different class names, got {list(classes)}.")
         self.classes = None if classes is None else tuple(classes)
+        names = [part.name for part in self.parts]
+        if isinstance(only, int) and 0 <= only < len(names):
+            only = names[only]
         self.only = next((part for part in self.parts if part.name == only), None)
         if only is not None and self.only is None:
-            raise UserError(f"data.only={only}: there is no such source{nearest(only, [p.name for p in self.parts])}.")
+            raise UserError(f"data.only={only}: there is no such source{nearest(str(only), names)}.")
         self.on_error, self.seed, self.name = on_error, seed, name
         self._found: dict[str, tuple[str, ...]] = {}  # the merge's names of what a part looked for
 

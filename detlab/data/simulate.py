@@ -17,7 +17,7 @@ from detlab.errors import UserError, nearest
 
 
 class SimulatedMerge:
-    """Groups of classes, each labelled in images of its own ("Self-supervised pseudo-labels", Sec. 5).
+    """Groups of classes, each labelled in images of its own (Abbasi et al. 2020, Sec. 5).
 
     groups: name → list of classes, two groups or more without a class in common, or ``{classes: [...], source:
     <source>}``. Training images of a group are those of its own source, or else its share of `source`: the images of
@@ -29,10 +29,10 @@ class SimulatedMerge:
     any of them stay.
 
     complete: nothing is dropped from the training labels, the upper bound. keep: ``"own"``, images with an object of
-    their group, or ``"any"``, of any group (the paper's upper bound, more images). only: the name of one group whose
-    images are used alone; the other groups' classes stay in the list of classes, but nobody looked for them, in
-    training as in evaluation. Labels, order and image ids (row numbers of the merge) agree between all of these, so
-    long as `keep` is the same.
+    their group, or ``"any"``, of any group (the paper's upper bound, more images). only: the name of one group, or its
+    position from 0, whose images are used alone; the other groups' classes stay in the list of classes, but nobody
+    looked for them, in training as in evaluation. Labels, order and image ids (row numbers of the merge) agree between
+    all of these, so long as `keep` is the same.
 
     Raises UserError for groups that overlap, hold an unknown class or get no image.
     """
@@ -44,7 +44,7 @@ class SimulatedMerge:
         evaluation: Source | None = None,
         complete: bool = False,
         keep: Literal["own", "any"] = "own",
-        only: str | None = None,
+        only: str | int | None = None,
         on_error: OnError = "raise",
         seed: int = 0,
         name: str = "simulated",
@@ -52,8 +52,10 @@ class SimulatedMerge:
         self.groups, self.sources = _read_groups(groups)
         if keep not in ("own", "any"):
             raise ValueError(f"Expected keep 'own' or 'any', got {keep!r}.")
+        if isinstance(only, int) and 0 <= only < len(self.groups):
+            only = list(self.groups)[only]
         if only is not None and only not in self.groups:
-            raise UserError(f"data.only={only}: there is no such group{nearest(only, self.groups)}.")
+            raise UserError(f"data.only={only}: there is no such group{nearest(str(only), self.groups)}.")
         for group in self.groups:
             if group not in self.sources and source is None:
                 raise UserError(f"data.groups.{group}: it has no images; give it a source, or all of them data.source.")

@@ -1,4 +1,4 @@
-"""The simulated merge of VOC 2007 and 2012 ("Self-supervised pseudo-labels", Sec. 5)."""
+"""The simulated merge of VOC 2007 and 2012 (Abbasi et al. 2020, Sec. 5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def voc_split(
     groups: Mapping[str | int, Sequence[str]],
     complete: bool = False,
     keep: Literal["own", "any"] = "own",
-    only: str | None = None,
+    only: str | int | None = None,
     download: bool = False,
     on_error: OnError = "raise",
     seed: int = 0,

@@ -79,6 +79,12 @@ def test_without_a_val_split_a_share_is_held_out_alike_in_every_format(tmp_path:
     assert seen[0] != stems(CustomSource(**given[1], val_fraction=0.25, seed=4), "val")
 
 
+def test_nothing_is_held_out_where_that_was_asked_for(tmp_path: Path, index: AnnotationIndex) -> None:
+    source = CustomSource(**as_coco(index, tmp_path), val_fraction=0)
+    everything = [f"{number:02d}" for number in range(20)]
+    assert [stems(source, split) for split in ("train", "val", "test")] == [everything] * 3
+
+
 def test_splits_that_are_given_are_used_whole(tmp_path: Path, index: AnnotationIndex) -> None:
     lists = {"trainval": range(12), "dev": range(12, 15), "held": range(15, 20)}
     voc = as_voc(index, tmp_path, lists) | {"val_split": "dev", "test_split": "held"}

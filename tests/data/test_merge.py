@@ -167,6 +167,7 @@ def test_one_source_alone_keeps_the_classes_of_all(sources: dict[str, Any], full
     for k, name in enumerate(sources):
         alone = MergeSource(sources, val=val, only=name)
         index, _ = alone.load("train")
+        assert MergeSource(sources, val=val, only=k).load("train")[0].paths.tolist() == index.paths.tolist()
         rows = np.flatnonzero(both.sources == k)
         assert index.ids.tolist() == rows.tolist()
         assert [named(index, i) for i in range(len(index))] == [named(both, row) for row in rows]

@@ -132,6 +132,7 @@ def test_one_group_alone_agrees_with_the_whole() -> None:
     for number, group in enumerate(GROUPS):
         source = SimulatedMerge(GROUPS, Fixed(), only=group)
         index, problems = source.load("train")
+        assert SimulatedMerge(GROUPS, Fixed(), only=number).load("train")[0].ids.tolist() == index.ids.tolist()
         rows = np.flatnonzero(whole.sources == number)
         assert index.ids.tolist() == rows.tolist()
         assert index.classes == ALL
@@ -171,6 +172,7 @@ def test_groups_may_have_sources_of_their_own() -> None:
         ({"a": ["a1"], "b": ["b1", "a1"]}, {}, "class 'a1' is in 'a' and in 'b'; groups share no class"),
         ({"a": ["a1"], "b": ["b1", "b1"]}, {}, "class 'b1' is twice in 'b'"),
         (GROUPS, {"only": "c"}, "data.only=c: there is no such group"),
+        (GROUPS, {"only": 2}, "data.only=2: there is no such group"),
         (GROUPS, {"source": None}, "data.groups.a: it has no images"),
         (GROUPS, {"keep": "all"}, "Expected keep 'own' or 'any', got 'all'"),
     ],
