@@ -9,6 +9,7 @@ VERBS = {
     "train": "train a detector, evaluate it and write a report",
     "eval": "evaluate a finished run or a checkpoint on any data",
     "predict": "detect on an image or a folder: pictures and a COCO-format JSON",
+    "label": "write the labels that a data set lacks, as a detector sees them, to be corrected",
     "check": "read a data set and name every problem in it",
     "cost": "what a run would cost: one step on synthetic pictures, GPU hours",
     "balance": "estimate the weight of an IoU-balanced localisation loss",
