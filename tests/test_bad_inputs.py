@@ -318,6 +318,7 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
         "a format of no such name": ("train data=merge '+data.sources.a={format: yollo, yaml: yolo}'", nothing),
         "a source without its list": ("train data=merge '+data.sources.a={format: voc, root: voc}'", nothing),
         "a misspelt key of a source": ("train {MERGE} +data.sources.a.clases=[red]", Files.yolo),
+        "letters for a number": ("train {MERGE} +data.sources.a.val_fraction=half", Files.yolo),
         "a key in the wrong place": (
             "train data=merge '+data.sources.a={source: {_target_: detlab.data.voc.VocSource, root: voc}, split: all}'",
             nothing,

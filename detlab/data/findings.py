@@ -115,8 +115,8 @@ def class_problems(index: AnnotationIndex) -> Iterator[Problem]:
     same, and classes of which a source has no box though its annotators are said to have looked."""
     where = ", ".join(index.source_names)
     counts = np.bincount(index.labels, minlength=len(index.classes))
-    present = np.bincount(index.sources, minlength=len(index.source_names)) > 0
-    sought = index.annotated[present].any(0) if present.any() else index.annotated.any(0)
+    present = np.unique(index.sources) if len(index) else slice(None)
+    sought = np.atleast_1d(index.annotated[present].any(0))
     like: dict[str, str] = {}
     for label, name in enumerate(index.classes):
         if not counts[label] and sought[label]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -54,10 +55,11 @@ def concatenate(indexes: Sequence[AnnotationIndex]) -> AnnotationIndex:
     if not indexes or any(index.classes != indexes[0].classes for index in indexes):
         raise ValueError(f"Expected indexes of the same classes, got {[index.classes for index in indexes]}.")
     images, boxes, sources = (np.cumsum([0, *counts]) for counts in zip(*map(_sizes, indexes), strict=True))
-    columns = ("paths", "widths", "heights", "boxes", "labels", "ignore", "areas", "annotated")
+    names = ("paths", "widths", "heights", "boxes", "labels", "ignore", "areas", "annotated")
+    columns: dict[str, Any] = {name: np.concatenate([getattr(index, name) for index in indexes]) for name in names}
     return replace(
         indexes[0],
-        **{name: np.concatenate([getattr(index, name) for index in indexes]) for name in columns},
+        **columns,
         ids=np.arange(images[-1]),
         sources=np.concatenate([index.sources + first for index, first in zip(indexes, sources)]).astype(np.int16),
         source_names=tuple(name for index in indexes for name in index.source_names),

@@ -6,7 +6,9 @@ import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
+
+import pydantic
 
 from detlab.data.custom import CustomSource
 from detlab.data.datamodule import Source
@@ -125,18 +127,24 @@ def read_part(name: str, key: str, entry: Any, *, training: bool = True, held_ou
 def _custom(name: str, key: str, content: dict[str, Any]) -> CustomSource:
     if content.get("format") not in _FORMATS:
         if "format" in content:
-            valid = nearest(str(content["format"]), _FORMATS)
-            raise UserError(f"{key}.format={content['format']}: there is no such format{valid}.")
+            meant = nearest(str(content["format"]), _FORMATS)
+            raise UserError(f"{key}.format={content['format']}: there is no such format{meant}.")
         got = ", ".join(str(word) for word in content if word != "val_fraction") or "neither"
         raise UserError(f"{key}: source '{name}' needs a format (voc, coco or yolo) or a source, got {got}.")
     valid = set(inspect.signature(CustomSource.__init__).parameters) - _OWN
-    for word in content:
+    hints = get_type_hints(CustomSource.__init__)
+    for word, value in content.items():
         if word not in valid:
             options = valid | set(_OF_MERGE)
             raise UserError(f"There is no key '{key}.{word}' in the config{nearest(str(word), options)}.")
+        try:
+            pydantic.TypeAdapter(hints[word]).validate_python(value)
+        except pydantic.ValidationError as error:
+            text = error.errors()[0]["msg"]
+            raise UserError(f"{key}.{word}={value!r}: {text[0].lower()}{text[1:]}.") from None
     try:
         return CustomSource(**content, name=name)
-    except (UserError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise UserError(_at(str(error), key)) from error
 
 

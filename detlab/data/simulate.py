@@ -180,5 +180,5 @@ def _of_group(index: AnnotationIndex, group: str) -> AnnotationIndex:
         index,
         sources=np.zeros(len(index), np.int16),
         source_names=(group,),
-        annotated=index.annotated.all(0, keepdims=True),
+        annotated=np.atleast_2d(index.annotated.all(0)),
     )
