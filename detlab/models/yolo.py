@@ -30,7 +30,9 @@ class YOLODetector(DenseDetector):
     "linear", x̂ = ½ + the network's output, as the paper has it but for the ½, with which training begins in the cell's
     middle. "sigmoid" (YOLOv2 on): x̂ = s · σ(output) − (s − 1) / 2 with s = `offset_scale`; 1 keeps the centre inside
     the cell, 2 lets it half a cell beyond each edge, so that an edge is within reach. A cell that does not hold the
-    object's centre can tell the box only if linear or near enough. exp is bounded as in `BoxCoder`.
+    object's centre can tell the box only if linear or near enough: sigmoid goes with an assigner's `center_only`, and
+    the two together train better on the embedded scenes (conf/method/yolo.yaml; the paper's are in yolo_printed.yaml).
+    exp is bounded as in `BoxCoder`.
 
     `deltas` of the predictions are the same boxes as offsets in units of the anchors, which `coder` decodes: all the
     lab's localisation losses take them. `quality` is None, `objectness` float32.
