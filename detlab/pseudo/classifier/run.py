@@ -18,6 +18,7 @@ from detlab.callbacks.history import HistoryLogger
 from detlab.callbacks.progress import TrainingProgress
 from detlab.callbacks.speed import Speed
 from detlab.data.relabel import fingerprint
+from detlab.distributed.place import find_place
 from detlab.errors import UserError
 from detlab.figures import png_bytes
 from detlab.figures.reliability import confusion_matrix, reliability_diagram
@@ -44,8 +45,8 @@ KEYS = (
 def rehearse(cfg: DictConfig) -> None:
     """Raise UserError where the source, the loaders or the trainer cannot be built."""
     build_datamodule(cfg)
-    if rehearse_trainer(cfg).world_size > 1:
-        raise UserError("A proxy classifier trains on one device: add trainer.devices=1.")
+    if rehearse_trainer(cfg).world_size > 1 or find_place().size > 1:
+        raise UserError("A proxy classifier trains in one process, on one device: add trainer=default.")
 
 
 def train(cfg: DictConfig, task: ProxyTask) -> dict[str, Any]:
@@ -70,6 +71,10 @@ def train(cfg: DictConfig, task: ProxyTask) -> dict[str, Any]:
     try:
         folder.open(config, cfg.overwrite)
         log_to_file(folder.path / "train.log")
+        for split, skipped in data.skipped_counts.items():
+            if skipped:
+                left_out = ", ".join(f"{number} × {kind}" for kind, number in skipped.items())
+                log.warning("%s: left out %s (data.on_error).", split, left_out)
         return _fit(cfg, config, lit, batches, train_batches, folder)
     except Exception as error:
         if folder.claimed:

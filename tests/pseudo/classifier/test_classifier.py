@@ -83,6 +83,15 @@ def test_equals_the_loop(classifier: ProxyClassifier, patches: int, copies: int,
     torch.testing.assert_close(found.sum(1), torch.ones(len(boxes)))
 
 
+def test_half_precision_pictures_and_boxes(classifier: ProxyClassifier) -> None:
+    images, image, boxes = rois()
+    rough = boxes.half()
+    for kind in (torch.float16, torch.bfloat16):
+        found = classifier.classify(images.to(kind), image, rough, copies=0)
+        assert found.dtype == torch.float32
+        assert torch.equal(found, classifier.classify(images.to(kind).float(), image, rough.float(), copies=0))
+
+
 def test_chunks_do_not_matter(classifier: ProxyClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
     images, image, boxes = rois()
     whole = classifier.classify(images, image, boxes, generator=torch.Generator().manual_seed(7))
