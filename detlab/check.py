@@ -44,7 +44,7 @@ def check(cfg: Any) -> int:
             draw_histograms(index, Path(cfg.output) / source.name / split)
     if cfg.output:
         log.info("Histograms: %s", Path(cfg.output) / source.name)
-    for note in getattr(source, "notes", list)():
+    for note in getattr(source, "notes", list)() if "train" in splits else ():
         log.info("%s.", note)
     count = f"{errors} error{'s' * (errors > 1)}"
     log.info("%s", f"{count}: mend the files, or train with data.on_error=skip_box." if errors else "No errors.")

@@ -247,6 +247,17 @@ def test_the_split_of_the_paper(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_what_is_missing_is_also_counted_as_in_the_paper(tmp_path: Path) -> None:
+    make_devkit(tmp_path)
+    # Of cat person | person | cow | bus cat | cat | car, four are labelled: cat, cow, bus and car.
+    (note,) = voc_split(str(tmp_path), PAPER).notes()
+    assert note.endswith("against all 6 images with one of the classes, 50.0% of 8 labels are missing")
+    assert voc_split(str(tmp_path), PAPER, complete=True).notes() == []
+    assert voc_split(str(tmp_path), PAPER, only="voc2007").notes() == []
+    partly, full = (getattr(voc_split(str(tmp_path), PAPER), name)("train")[0] for name in ("load", "complete"))
+    assert missing_labels(partly, full).missing.sum() == 2  # within the four images that are there
+
+
 @pytest.mark.parametrize("name", ["voc_split", "voc_split_complete", "voc_split_a", "voc_split_b"])
 def test_the_presets_say_what_the_paper_says(tmp_path: Path, name: str) -> None:
     make_devkit(tmp_path)
