@@ -34,4 +34,4 @@ def write_yolo(
             lines = file.read_text(encoding="utf-8").splitlines()
             columns = given[at][~index.ignore[at]].tolist()
             file.write_text("".join(f"{a} {b:.6g}\n" for a, b in zip(lines, columns, strict=True)), encoding="utf-8")
-    return ["data.format=yolo", f"data.yaml={yaml}", f"split={split}"]
+    return ["data.format=yolo", f"data.yaml={yaml}", *([] if split == "train" else [f"split={split}"])]
