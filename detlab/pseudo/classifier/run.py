@@ -46,7 +46,9 @@ def rehearse(cfg: DictConfig) -> None:
     """Raise UserError where the source, the loaders or the trainer cannot be built."""
     build_datamodule(cfg)
     if rehearse_trainer(cfg).world_size > 1 or find_place().size > 1:
-        raise UserError("A proxy classifier trains in one process, on one device: add trainer=default.")
+        raise UserError(
+            "A proxy classifier trains on one device: add trainer.devices=1, and start it without torchrun or srun."
+        )
 
 
 def train(cfg: DictConfig, task: ProxyTask) -> dict[str, Any]:
