@@ -18,8 +18,11 @@ CHOSEN = scale=$(SCALE) $(if $(DATA_CONFIG),data=$(DATA_CONFIG) setting=$(DATA_C
 # Tables whose rows differ at SCALE=paper alone (backbone, resolution); elsewhere they run only if TABLE names them.
 PAPER_ONLY := iou_balanced/table1 alrp/table4 paa/table3
 SKIPPED = $(if $(filter-out paper,$(SCALE)),$(if $(filter *,$(TABLE)),$(patsubst %,%/*,$(filter $*/%,$(PAPER_ONLY)))))
+# Tables whose finished runs the rows of a paper's other tables begin with.
+BEFORE_proxy := sources
 COMMA := ,
 ROWS = experiment=glob($*/$(TABLE)/*$(if $(SKIPPED),$(COMMA)exclude=[$(subst $() ,$(COMMA),$(SKIPPED))]))
+SWEPT = $(CHOSEN) seed=$(SEEDS) hydra/launcher=$(LAUNCHER) $(ARGS)
 PAPERS := $(sort $(foreach study,$(wildcard experiments/*/*.yaml),$(notdir $(patsubst %/,%,$(dir $(study))))))
 
 .DEFAULT_GOAL := help
@@ -47,7 +50,7 @@ reproduce: ## every paper's tables, one after the other
 	@$(MAKE) --no-print-directory -k $(PAPERS:%=reproduce-%)
 
 reproduce-%: setup ## a paper's tables: SCALE, SEEDS, LAUNCHER, TABLE, DATA, DATA_CONFIG, ARGS; again to go on
-	$(RUN)detlab train -m '$(ROWS)' $(CHOSEN) seed=$(SEEDS) hydra/launcher=$(LAUNCHER) $(ARGS); \
+	$(if $(BEFORE_$*),$(RUN)detlab train -m 'experiment=glob($*/$(BEFORE_$*)/*)' $(SWEPT) && )$(RUN)detlab train -m '$(ROWS)' $(SWEPT); \
 	status=$$?; $(RUN)detlab report $* setting=$(SETTING) && exit $$status
 
 cost-%: setup ## one training step of each of a paper's rows at paper scale, and its estimated GPU hours

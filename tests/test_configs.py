@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from detlab.build import rehearse
 from detlab.errors import UserError
 from detlab.launch import CONFIG_DIR, groups
+from detlab.pseudo.classifier import ProxyClassifier, save
 from detlab.validate import KEYS, validate
 
 CUSTOM = ["data.format=voc", "data.root=voc", "data.split=train"]
@@ -20,6 +21,8 @@ CUSTOM = ["data.format=voc", "data.root=voc", "data.split=train"]
 NEEDS = {
     "data=custom": CUSTOM,
     "data=merge": ["data.sources={a: {format: yolo, yaml: a.yaml}}"],
+    "data=proxy_small": CUSTOM,
+    "data=split_small": ["data.sources={a: {format: yolo, yaml: a.yaml}}"],
     "scale=small": CUSTOM,
     "loss=focal_giou_centerness": ["detector.head.quality=centerness"],
     "loss=paa": ["detector.head.quality=iou"],
@@ -32,6 +35,19 @@ NEEDS = {
 }
 YOLO_LOSSES = ["yolo", "yolo_printed"]  # of a detector with objectness, which no other loss trains
 OPTIONS = [f"{group}={option}" for group, options in groups().items() if group != "hydra" for option in options]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def finished_runs(tmp_path_factory) -> None:
+    """What pseudo-labels are made with: a classifier, and the folder of a detector as far as configs look at it."""
+    folder = tmp_path_factory.mktemp("runs")
+    save(ProxyClassifier(["car"], torch.tensor([[16, 16]]), width=0.25), folder / "h.ckpt")
+    (folder / "a/checkpoints").mkdir(parents=True)
+    (folder / "a/checkpoints/last.ckpt").touch()
+    (folder / "a/config.yaml").write_text("name: a")
+    (folder / "a/metrics.json").write_text('{"status": "finished", "classes": ["car"]}')
+    NEEDS["pseudo=proxy"] = [f"pseudo.classifier={folder / 'h.ckpt'}"]
+    NEEDS["pseudo=offline"] = [f"pseudo.detectors=[{{run: '{folder / 'a'}'}}]"]
 
 
 @pytest.fixture(scope="module", autouse=True)
