@@ -18,7 +18,7 @@ def check(cfg: Any) -> int:
     """
     from detlab.build import build_source
     from detlab.data.check import empty_split, find_problems
-    from detlab.data.findings import partly_labelled
+    from detlab.data.findings import partly_labelled, seen_in_training
     from detlab.data.problems import Split
     from detlab.logs import quiet
     from detlab.validate import validate
@@ -29,6 +29,7 @@ def check(cfg: Any) -> int:
     splits: list[Split] = ["train", "val", "test"] if cfg.split == "all" else [cfg.split]
     errors = 0
     seen: set[bytes] = set()
+    train = None
     for split in splits:
         index, unread = source.load(split)
         identity = index.paths.tobytes() + index.boxes.tobytes()
@@ -37,7 +38,10 @@ def check(cfg: Any) -> int:
         seen.add(identity)
         empty = [] if len(index) else [empty_split(source.name, split)]
         partly = [] if split == "train" else partly_labelled(index, split)
-        problems = [*unread, *empty, *partly, *find_problems(index, read_images=cfg.images)]
+        compared = train if cfg.images == "full" else None
+        known = seen_in_training(index, compared) if compared is not None else ()
+        train = index if split == "train" else train
+        problems = [*unread, *empty, *partly, *known, *find_problems(index, read_images=cfg.images)]
         errors += sum(p.severity == "error" for p in problems)
         print_split(split, index, problems, cfg.show, _complete(source, split))
         if cfg.output:

@@ -114,6 +114,17 @@ def test_class_names_are_printed_as_they_are(detlab):
     assert result.out.count("[red]stop[/red] :cat:") == 2
 
 
+def test_a_picture_of_training_among_those_to_evaluate_on(detlab):
+    Path("voc/JPEGImages/0005.jpg").write_bytes(Path("voc/JPEGImages/0001.jpg").read_bytes())
+    told = "voc/JPEGImages/0005.jpg: same content as voc/JPEGImages/0001.jpg, which is for training"
+    result = detlab("check", *VOC, "output=null")
+    assert result.status == 0
+    assert warnings_in(result.out) == {"image of training": 1}
+    assert told in result.out
+    assert told not in detlab("check", *VOC, "output=null", "images=header").out
+    assert told not in detlab("check", *VOC, "output=null", "split=val").out
+
+
 def as_yolo(name: str = "train", classes: tuple[int, ...] = (0, 1)) -> None:
     """The pictures of `voc` once more, as YOLO txt with the classes chosen."""
     index, _ = CustomSource("voc", root="voc", split=name, val_split="val").load("train")
@@ -144,7 +155,7 @@ def test_a_merge_is_shown_by_class_and_source(detlab):
         ["azure", "2", "2", "–", "2 / 2", "66.7%", "6"],
         ["all", "6", "6", "4 / 4", "2 / 2", "50.0%", "12"],
     ]
-    assert "two: blue count as azure." in result.out
+    assert "two: blue → azure." in result.out
     assert "two: an image is drawn 2.5 times as often as one of weight 1." in result.out
 
 

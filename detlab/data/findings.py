@@ -88,6 +88,24 @@ def _across_sources(index: AnnotationIndex, earlier: int, row: int) -> str:
     return f", once in source '{one}' and once in '{other}': join their labels in one source, or leave one copy out"
 
 
+def seen_in_training(index: AnnotationIndex, train: AnnotationIndex) -> Iterator[Problem]:
+    """Images to evaluate on that are among those of training, by content."""
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
+        known = dict(zip(pool.map(_digest, map(str, train.paths)), map(str, train.paths)))
+        for row, digest in enumerate(pool.map(_digest, map(str, index.paths))):
+            if digest and digest in known:
+                message = f"same content as {known[digest]}, which is for training; leave one of them out."
+                yield Problem("image of training", "warning", str(index.paths[row]), "", message, row)
+
+
+def _digest(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest()
+    except OSError:
+        return b""
+
+
 def _look(path: str) -> tuple[tuple[int, int], bytes, str | None]:
     try:
         return image_size(path), b"", None
@@ -98,8 +116,7 @@ def _look(path: str) -> tuple[tuple[int, int], bytes, str | None]:
 def _look_fully(path: str) -> tuple[tuple[int, int], bytes, str | None]:
     try:
         height, width, _ = read_image(path).shape
-        with open(path, "rb") as file:
-            return (width, height), hashlib.file_digest(file, "blake2b").digest(), None
+        return (width, height), _digest(path), None
     except UserError as error:
         return (0, 0), b"", str(error)
 

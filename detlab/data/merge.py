@@ -114,7 +114,7 @@ class MergeSource:
             joined: dict[str, list[str]] = {}
             for old, new in part.rename.items():
                 joined.setdefault(new, []).append(old)
-            notes += [f"{part.name}: {' and '.join(old)} count as {new}" for new, old in joined.items()]
+            notes += [f"{part.name}: {', '.join(old)} → {new}" for new, old in joined.items()]
             if part.fraction < 1:
                 notes.append(f"{part.name}: {part.fraction:.3g} of its training images")
             if part.weight != 1:

@@ -133,7 +133,7 @@ def test_two_names_become_one_class_and_classes_fix_the_order(sources: dict[str,
     # voc has bees and flies, too, of which flies have no place in the list; "all it has" were looked for.
     assert merged.annotated.tolist() == [[True, True], [True, False], [False, True]]
     notes = MergeSource(sources).notes()
-    assert "yolo: ant and fly count as insect" in notes
+    assert "yolo: ant, fly → insect" in notes
     assert MergeSource(sources).load("train")[0].classes == ("insect", "bee", "fly")
 
 
