@@ -33,7 +33,7 @@ def label(cfg: Any) -> Path:
     finished = load_finished(cfg.ckpt_path, device, chosen, cfg.batch_size)
     folder = Path(cfg.output or finished.home / "labels" / f"{finished.config.data.name}-{cfg.split}-{cfg.format}")
     refuse_used(folder, cfg.overwrite)
-    wanted = _wanted(cfg.classes, finished.classes)
+    wanted = _wanted(cfg.classes, finished)
     see = _proxy(finished) if cfg.by == "proxy" else None
     known = finished.data.index(cfg.split)
     _refuse_data_folders(folder, known, finished.config.data)
@@ -100,13 +100,16 @@ def _proxy(finished: Any) -> Callable[[Any], list[Any]]:
     return see
 
 
-def _wanted(names: Sequence[str] | None, classes: Sequence[str]) -> list[str]:
+def _wanted(names: Sequence[str] | None, finished: Any) -> list[str]:
+    """The classes that are asked for: if none are named, those that the run had labels of."""
     from detlab.errors import UserError, nearest
+    from detlab.runs import RunFolder
 
     for name in names or ():
-        if name not in classes:
-            raise UserError(f"classes: the detector does not know '{name}'{nearest(name, classes)}.")
-    return list(classes if names is None else names)
+        if name not in finished.classes:
+            raise UserError(f"classes: the detector does not know '{name}'{nearest(name, finished.classes)}.")
+    learnt = RunFolder(finished.home).read_metrics().get("annotated", finished.classes) if names is None else names
+    return [name for name in finished.classes if name in learnt]
 
 
 def _refuse_data_folders(target: Path, index: Any, data: Any) -> None:

@@ -134,6 +134,16 @@ def test_one_class_alone(detlab, merged):  # noqa: ARG001
     assert scores.max() < 1
 
 
+def test_of_classes_that_the_run_had_labels_of(detlab, merged):  # noqa: ARG001
+    """Of a detector that was trained on a part of its classes the others are not asked for."""
+    metrics = Path("run/metrics.json")
+    metrics.write_text(json.dumps({**json.loads(metrics.read_text()), "annotated": ["blue"]}))
+    assert detlab("label", *RUN, *HALVES, "known=false", "output=out").status == 0
+    assert set(read("out")[0].labels.tolist()) == {1}
+    assert detlab("label", *RUN, *HALVES, "known=false", "classes=[red]", "output=red").status == 0
+    assert set(read("red")[0].labels.tolist()) == {0}
+
+
 def test_classes_that_the_data_does_not_know_get_ids_behind_its_own(detlab):
     """A COCO file of red squares alone: blue ones are missing in every picture; red keeps its category id."""
     voc = VocSource("voc", train="train", classes=["red", "blue"]).load("train")[0]

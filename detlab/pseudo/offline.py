@@ -29,7 +29,7 @@ _EXAMPLE = "[{run: 'runs/a/mini/seed=0', classes: [car, van]}, ...]"
 
 @dataclass(frozen=True)
 class _Detector:
-    """A run folder, the classes that its detector knows and those that it is to be asked for (None: all that the
+    """A run folder, the classes that it had labels of and those that it is to be asked for (None: all that the
     training data has, too); key: where it stands in the config."""
 
     key: str
@@ -56,10 +56,10 @@ class OfflineLabels(Treatment):
     the expensive rival).
 
     detectors: ``{run: <folder of a finished run>, classes: [...]}`` each, asked for these classes (left out: all that
-    the training data has, too) in the images whose annotators did not look for them. A detection of at least `score`
-    becomes a label, unless it overlaps a label of its class, be it an annotator's or of an earlier detector of the
-    list, by an IoU of more than `max_iou`. Each looks through the evaluation transform and post-processing of its
-    own run. From then on every image counts as annotated for every class: what is still unlabelled is background.
+    its run had labels of and that the training data has) in the images whose annotators did not look for them. A
+    detection of at least `score` becomes a label, unless it overlaps a label of its class, be it an annotator's or of
+    an earlier detector of the list, by an IoU of more than `max_iou`. Each looks through the evaluation transform and
+    post-processing of its own run. From then on every image counts as annotated for every class: what is still unlabelled is background.
 
     accelerator: where the detectors run (auto, cpu, gpu, cuda, mps).
 

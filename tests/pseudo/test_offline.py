@@ -110,6 +110,16 @@ def test_without_classes_it_is_asked_for_all_that_the_data_has(halves):
     assert set(asked.train_index.labels[asked.train_index.boxes_of(3)]) <= {0, 1}
 
 
+def test_without_classes_it_is_asked_for_those_that_it_had_labels_of(halves):
+    metrics = Path("run/metrics.json")
+    metrics.write_text(json.dumps({**json.loads(metrics.read_text()), "annotated": ["blue"]}))
+    asked, _ = prepared(halves, [{"run": "run"}], score=0.2)
+    named, _ = prepared(halves, [BLUE], score=0.2)
+    np.testing.assert_array_equal(asked.train_index.boxes, named.train_index.boxes)
+    with pytest.raises(UserError, match="does not know 'red'"):
+        OfflineLabels([{"run": "run", "classes": ["red"]}])
+
+
 def test_the_state_of_the_random_numbers_stays(halves):
     torch.manual_seed(3)
     expected = torch.rand(2)
