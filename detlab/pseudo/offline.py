@@ -59,7 +59,8 @@ class OfflineLabels(Treatment):
     its run had labels of and that the training data has) in the images whose annotators did not look for them. A
     detection of at least `score` becomes a label, unless it overlaps a label of its class, be it an annotator's or of
     an earlier detector of the list, by an IoU of more than `max_iou`. Each looks through the evaluation transform and
-    post-processing of its own run. From then on every image counts as annotated for every class: what is still unlabelled is background.
+    post-processing of its own run. From then on every image counts as annotated for every class: what is still
+    unlabelled is background.
 
     accelerator: where the detectors run (auto, cpu, gpu, cuda, mps).
 
