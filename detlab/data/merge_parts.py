@@ -63,9 +63,13 @@ class Part:
 
     def looked_for(self, classes: Iterable[str]) -> tuple[str, ...]:
         """The merge's names, each once, of those among the source's `classes` that its annotators looked for."""
-        names = [(name, self.rename.get(name, name)) for name in classes]
-        wanted = [new for old, new in names if self.classes is None or {old, new} & set(self.classes)]
-        return tuple(dict.fromkeys(wanted))
+        own = tuple(classes)
+        names = [(old, self.rename.get(old, old)) for old in own]
+        if self.classes is not None:
+            # A name that the source has is its own; else it is the merge's. It may rename a to b and b to a.
+            new_names = set(self.classes).difference(own)
+            names = [(old, new) for old, new in names if old in self.classes or new in new_names]
+        return tuple(dict.fromkeys(new for _, new in names))
 
     def _unknown(self, what: str, name: str, there: Iterable[str]) -> UserError:
         return UserError(f"{self.key}.{what}: source '{self.name}' has no class '{name}'{nearest(name, there)}.")

@@ -137,6 +137,17 @@ def test_two_names_become_one_class_and_classes_fix_the_order(sources: dict[str,
     assert MergeSource(sources).load("train")[0].classes == ("insect", "bee", "fly")
 
 
+def test_two_names_may_change_places(index: AnnotationIndex, sources: dict[str, Any], full: dict[str, Any]) -> None:
+    sources["yolo"] |= {"rename": {"ant": "fly", "fly": "ant"}, "classes": ["fly"]}
+    merged, _ = MergeSource(sources, val=full | {"split": "four"}).load("train")
+    assert merged.classes == ("ant", "bee")
+    assert merged.annotated[2].tolist() == [True, False]
+    for row in range(16, 24):
+        expected = [("ant", *box[1:]) for box in named(index, row) if box[0] == "fly"]
+        assert np.allclose([box[1:] for box in named(merged, row)], [box[1:] for box in expected], atol=1e-4)
+        assert {box[0] for box in named(merged, row)} <= {"ant"}
+
+
 def test_a_share_of_the_training_images_is_drawn_by_seed(sources: dict[str, Any], full: dict[str, Any]) -> None:
     sources["coco"]["fraction"] = 0.5
     val = full | {"split": "four"}
