@@ -47,13 +47,19 @@ def save_results(
         "config_hash": config_hash(folder.read_config()),
         "dataset": {"train": fingerprint(data.train_index), "test": fingerprint(index)},
         "classes": list(data.classes),
-        "annotated": [n for n, known in zip(data.classes, data.train_index.annotated.any(0), strict=True) if known],
+        "annotated": annotated_classes(data.train_index),
         "pr_curves": pr_curves(module, "test"),
     }
     if tracker:
         tracker.summarise(saved, [*images, *sorted(folder.figures.glob("pseudo_*.png"))])
     write_atomic(folder.metrics, json.dumps(saved, indent=1))
     return saved
+
+
+def annotated_classes(index: AnnotationIndex) -> list[str]:
+    """The classes that the annotators of some image looked for."""
+    known = index.annotated[np.unique(index.sources)].any(0)
+    return [name for name, looked_for in zip(index.classes, known.tolist(), strict=True) if looked_for]
 
 
 def rounded(value: float) -> float | None:
