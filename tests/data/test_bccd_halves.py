@@ -56,7 +56,9 @@ def test_the_halves_are_disjoint_and_labelled_each_for_its_own(
     script.main()
     assert {path: path.read_bytes() for path in Path("data/bccd_halves").rglob("*") if path.is_file()} == written
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        source = build_source(compose("check", ["data=bccd_halves"]).data)
+        source, bound = (
+            build_source(compose("check", [f"data={name}"]).data) for name in ("bccd_halves", "bccd_halves_complete")
+        )
     train, problems = source.load("train")
     test, _ = source.load("test")
     assert not problems
@@ -70,6 +72,11 @@ def test_the_halves_are_disjoint_and_labelled_each_for_its_own(
     complete, _ = source.complete("train")
     assert len(complete.boxes) == 6
     assert missing_labels(train, complete).missing.tolist()[0] == 1
+    best, _ = bound.load("train")
+    assert best.annotated.all()
+    assert best.classes == train.classes
+    assert sorted(Path(path).stem for path in best.paths) == sorted(Path(path).stem for path in train.paths)
+    assert sorted(best.labels) == sorted(complete.labels)
     labelled = Path("data/bccd_halves/full/ImageSets/Main/labelled.txt").read_text().split()
     assert len(labelled) == 1
     assert not {Path(path).stem for path in train.paths} & set(labelled)
