@@ -234,3 +234,42 @@ def test_classes_go_by_name() -> None:
 def test_bad_values(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Expected"):
         ProxyPseudoLabels(Toy(), **bad)
+
+
+class Views(Toy):
+    """Its other views say something else, a function of the box, too; counts what it is shown."""
+
+    def classify(self, images: Tensor, image: Tensor, boxes: Tensor, *args: Any) -> Tensor:
+        patches, copies, flip = args[:3]
+        assert patches == 3
+        views = [Toy.classify(self, images, image, boxes + 11 * view) for view in range(1 + copies + flip)]
+        return torch.stack(views).mean(0)
+
+
+@pytest.mark.parametrize(
+    ("copies", "flip", "confidence"), [(2, False, 0.8), (1, True, 0.85), (2, False, 0.6), (0, True, 0.9)]
+)
+def test_further_views_are_only_asked_for_where_they_can_matter(copies: int, flip: bool, confidence: float) -> None:
+    batch, predictions, anchors = scene(3, anchors=200)
+    own = ProxyPseudoLabels(
+        Views(sharpness=4.0),
+        start=0,
+        nms=None,
+        cap=None,
+        min_score=0.0,
+        copies=copies,
+        flip=flip,
+        confidence=confidence,
+    )
+    own.begin(NAMES)
+    labels = own.after_forward(batch, anchors, predictions, 0)
+    asked = own.classifier.asked  # type: ignore[attr-defined]
+    assert labels is not None
+    regions = own.regions(batch, predictions)
+    said = own.classifier.classify(batch.images, regions.image, regions.boxes, 3, copies, flip)
+    keep = (said.argmax(-1) < len(NAMES)) & (said.amax(-1) >= confidence)
+    assert 0 < int(keep.sum()) < len(regions.image)
+    assert torch.equal(labels.anchor, regions.anchor[keep])
+    torch.testing.assert_close(labels.probs, said[keep][:, : len(NAMES)])
+    if confidence >= 0.9:
+        assert asked < (1 + copies + flip) * len(regions.image)
