@@ -69,9 +69,10 @@ def focal_loss(
         own[positive, flat_labels[row][positive]] *= own_weights.to(own.dtype)
     background = weights.index_fill(0, row, 0.0)
     none = torch.full_like(flat_labels, -1)
-    return _FocalSum.apply(flat, none, background, alpha, gamma, None) + (
-        focal_elementwise(flat[row], targets[row], alpha, gamma) * own
-    ).sum()
+    return (
+        _FocalSum.apply(flat, none, background, alpha, gamma, None)
+        + (focal_elementwise(flat[row], targets[row], alpha, gamma) * own).sum()
+    )
 
 
 @torch.no_grad()
