@@ -293,6 +293,11 @@ def _misfit(own: dict[str, Any], given: dict[str, Any]) -> str:
     return f"there is no {next(iter(given.keys() - own.keys()))}"
 
 
+def experiment_row() -> str | None:
+    """The row of a table that Hydra was asked for, if any."""
+    return HydraConfig.get().runtime.choices.get("experiment") if HydraConfig.initialized() else None
+
+
 def command_line() -> str:
     """The command that makes this run, for the record: as typed, or, for a job of a sweep, of that job alone.
 

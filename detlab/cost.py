@@ -39,12 +39,12 @@ def cost(cfg: Any) -> dict[str, Any]:
     import torch
     from lightning import seed_everything
 
-    from detlab.build import build_datamodule, build_module
+    from detlab.build import build_datamodule, build_module, experiment_row
     from detlab.data.dataset import collate
     from detlab.gpu_hours import estimates
     from detlab.measure import damp, measure, synthetic_samples
 
-    choice = _experiment()
+    choice = experiment_row()
     check(cfg, choice)
     local = on_this_device(cfg)
     if "weights" in cfg.backbone:
@@ -145,12 +145,6 @@ def _overrides() -> list[str]:
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-
-
-def _experiment() -> str | None:
-    from hydra.core.hydra_config import HydraConfig
-
-    return HydraConfig.get().runtime.choices.get("experiment") if HydraConfig.initialized() else None
 
 
 def write(rows: Sequence[dict[str, Any]], path: str) -> None:

@@ -59,7 +59,7 @@ def save_results(
 def annotated_classes(index: AnnotationIndex) -> list[str]:
     """The classes that the annotators of some image looked for."""
     known = index.annotated[np.unique(index.sources)].any(0)
-    return [name for name, looked_for in zip(index.classes, known.tolist(), strict=True) if looked_for]
+    return [index.classes[label] for label in np.flatnonzero(known)]
 
 
 def rounded(value: float) -> float | None:

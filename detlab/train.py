@@ -115,10 +115,10 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     from lightning import seed_everything
     from omegaconf import OmegaConf
 
-    from detlab.build import build_datamodule, build_module, find_checkpoint, rehearse_trainer
+    from detlab.build import build_datamodule, build_module, experiment_row, find_checkpoint, rehearse_trainer
     from detlab.trained import find_trained
 
-    check(cfg, _experiment())
+    check(cfg, experiment_row())
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     if folder.holds_finished(config) and not cfg.overwrite:
         log.info("%s is finished already (overwrite=true runs it again).", folder.path)
@@ -166,7 +166,7 @@ def _fit(
     folder of a run whose weights, in `checkpoint`, need only be evaluated."""
     from hydra.utils import instantiate
 
-    from detlab.build import command_line
+    from detlab.build import command_line, experiment_row
     from detlab.callbacks.checkpoints import RunInfo, checkpoint_callbacks, load_checkpoint
     from detlab.callbacks.history import HistoryLogger
     from detlab.callbacks.signals import Signals
@@ -225,7 +225,7 @@ def _fit(
         values = history.latest("val/") | history.latest("test/")
         result = {
             "name": cfg.name,
-            "experiment": _experiment(),
+            "experiment": experiment_row(),
             "setting": cfg.setting,
             "seed": cfg.seed,
             "command": command_line(),
@@ -309,13 +309,6 @@ def _log_to_file(path: Path) -> None:
     from detlab.logs import log_to_file
 
     log_to_file(path)
-
-
-def _experiment() -> str | None:
-    """The row of a table that Hydra was asked for, if any."""
-    from hydra.core.hydra_config import HydraConfig
-
-    return HydraConfig.get().runtime.choices.get("experiment") if HydraConfig.initialized() else None
 
 
 def _launcher() -> str:

@@ -30,7 +30,7 @@ class _Watched(NamedTuple):
     """Some training pictures: as the detector sees them, their labels, and what was withheld (None: nobody knows)."""
 
     samples: list[Sample]
-    index: AnnotationIndex
+    labelled: AnnotationIndex
     withheld: Truth | None
 
 
@@ -101,7 +101,7 @@ class WatchPseudoLabels(Callback):
 
     def _warn(self, count: float, iteration: int) -> None:
         assert self._watched is not None
-        index = self._watched.index
+        index = self._watched.labelled
         objects = len(index.boxes) / max(1, len(index))
         if count == 0:
             self._say(
@@ -125,7 +125,7 @@ class WatchPseudoLabels(Callback):
 
     def _show(self, found: Found, folder: Path, classes: list[str]) -> None:
         assert self._watched is not None
-        index = self._watched.index
+        index = self._watched.labelled
         for number in range(min(self.shown, len(index))):
             here = found.rows(found.image == index.ids[number])
             at = index.boxes_of(number)

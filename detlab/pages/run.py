@@ -19,7 +19,10 @@ from detlab.runs import write_atomic
 RUN_FILES = ("config.yaml", "metrics.json", "metrics.csv", "failure.json")
 MOST_EXAMPLES = 8
 MAIN_METRICS = ("AP", "AP50", "AP75", "mAP_voc")
-FURTHER_METRICS = ("AP60", "AP70", "AP80", "AP90", "APs", "APm", "APl", "AR100", "oLRP", "rho", "IoU_error")
+FURTHER_METRICS = (
+    *("AP60", "AP70", "AP80", "AP90", "APs", "APm", "APl", "AR100", "oLRP", "rho", "IoU_error"),
+    *(f"{name}{how}" for name in ("accuracy", "reject_AUROC", "ECE") for how in ("", "_patch_drop")),  # of a classifier
+)
 
 
 def write_report(run_dir: str | Path, output: Path | None = None) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from detlab.study.table import Run, Summary, TableRow, Verdict, points
 
-LOWER_IS_BETTER = ("oLRP", "LRP", "IoU_error")  # beginnings of metrics that are errors
+LOWER_IS_BETTER = ("oLRP", "LRP", "IoU_error", "ECE")  # beginnings of metrics that are errors
 
 
 def number(value: float | None, metric: str) -> str:

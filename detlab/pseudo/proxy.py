@@ -20,7 +20,8 @@ from detlab.structures import Anchors, Batch, Matched, Predictions, Targets
 class Classifier(Protocol):
     """K classes by name, and a reject class behind them."""
 
-    classes: Sequence[str]
+    @property
+    def classes(self) -> Sequence[str]: ...
 
     def classify(
         self,
@@ -31,9 +32,10 @@ class Classifier(Protocol):
         copies: int = 2,
         flip: bool = False,
         generator: torch.Generator | None = None,
+        threshold: float | None = None,
     ) -> Tensor:
         """``images [B, 3, H, W]`` normalised, regions image int64 ``[N]``, boxes ``[N, 4]`` xyxy pixels → h̄
-        ``[N, K + 1]`` (Eq. 1)."""
+        ``[N, K + 1]`` (Eq. 1). Regions that cannot reach `threshold` may be looked at once."""
         ...
 
 
@@ -160,7 +162,18 @@ class ProxyPseudoLabels(Treatment):
         self, batch: Batch, predictions: Predictions, regions: Regions, generator: torch.Generator | None = None
     ) -> PseudoLabels:
         """Of the regions those that the classifier is sure about (lines 9–16)."""
-        regions, said = self._ask(batch.images, regions, generator)
+        if isinstance(self.classifier, nn.Module):
+            self.classifier.to(batch.images.device)
+        said = self.classifier.classify(
+            batch.images,
+            regions.image,
+            regions.boxes,
+            self.patches,
+            self.copies,
+            self.flip,
+            generator,
+            self.confidence,
+        ).float()
         columns = torch.tensor(self._columns, device=said.device)
         probs = said[:, columns.clamp(min=0)] * (columns >= 0)  # [N, C], of the detector's classes
         highest, winner = probs.max(-1)
@@ -176,20 +189,6 @@ class ProxyPseudoLabels(Treatment):
         objectness = highest if self.objectness == "proxy" else highest * regions.scores
         spared = regions.image.new_zeros(0, 2)
         return PseudoLabels(regions.image, regions.anchor, regions.boxes, probs, objectness, spared)
-
-    def _ask(self, images: Tensor, regions: Regions, generator: torch.Generator | None) -> tuple[Regions, Tensor]:
-        """h̄ (Eq. 1) of those regions that can still reach the confidence once the region as it is has been looked at: a
-        mean over m + 1 views reaches θ2 only where each view gives (m + 1) · θ2 − m or more."""
-        if isinstance(self.classifier, nn.Module):
-            self.classifier.to(images.device)
-        others = self.copies + self.flip
-        least = (others + 1) * self.confidence - others
-        if others and least > 0:
-            plain = self.classifier.classify(images, regions.image, regions.boxes, self.patches, 0, False)
-            regions = regions.select(plain[:, :-1].amax(-1) >= least - 1e-6)
-        return regions, self.classifier.classify(
-            images, regions.image, regions.boxes, self.patches, self.copies, self.flip, generator
-        ).float()
 
     def spread(self, labels: PseudoLabels, targets: list[Targets], predictions: Predictions) -> PseudoLabels:
         """With the predictions that overlap a labelled one, as `neighbours` says."""

@@ -11,6 +11,8 @@ KNOWN = (
     *("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "APs", "APm", "APl", "AR100", "mAP_voc"),
     *("oLRP", "oLRP_Loc", "oLRP_FP", "oLRP_FN", "rho"),
     "IoU_error",  # only of heads that predict the IoU of their boxes
+    *("accuracy", "reject_AUROC", "ECE"),  # of proxy classifiers
+    *("accuracy_patch_drop", "reject_AUROC_patch_drop", "ECE_patch_drop"),
 )
 
 _NEAR = 0.65

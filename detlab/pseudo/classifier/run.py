@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from detlab.build import build_datamodule, command_line, rehearse_trainer
+from detlab.build import build_datamodule, command_line, experiment_row, rehearse_trainer
 from detlab.callbacks.history import HistoryLogger
 from detlab.callbacks.progress import TrainingProgress
 from detlab.callbacks.speed import Speed
@@ -139,7 +139,7 @@ def _fit(
         result = {
             "name": cfg.name,
             "task": "proxy",
-            "experiment": None,
+            "experiment": experiment_row(),
             "setting": cfg.setting,
             "seed": cfg.seed,
             "command": command_line(),
