@@ -37,7 +37,7 @@ def test_equals_the_loop(grid_anchors, threshold: float) -> None:
     found = assigner(anchors, targets, predictions).gt_index
     for row, target in enumerate(targets):
         assert found[row].tolist() == procedure(anchors, target, image_of(predictions, row), score_range(threshold))
-        one = Predictions(*(field[row : row + 1] for field in predictions))
+        one = Predictions(*(None if field is None else field[row : row + 1] for field in predictions))  # type: ignore[arg-type]
         assert torch.equal(assigner(anchors, [target], one).gt_index[0], found[row])
     assert (found >= 0).any()
     assert (found == IGNORED).any()

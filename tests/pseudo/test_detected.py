@@ -28,13 +28,15 @@ def make(seed: int, images: int = 7) -> tuple[AnnotationIndex, dict[int, Detecti
         ignore=rng.random(20) < 0.2, areas=rng.uniform(1, 9, 20), ids=rng.permutation(100)[:images],
         sources=sources, source_names=("one", "two"), annotated=[[1, 0, 0], [1, 1, 1]], class_ids=[7, 3, 5],
     )  # fmt: skip
-    found = {}
+    generator, found = torch.Generator().manual_seed(seed), {}
     for row, image in enumerate(index.ids.tolist()[:-1]):
         near = index.boxes[index.boxes_of(row)] + rng.uniform(-3, 3, (index.counts[row], 4))
         wild = rng.uniform(-20, 110, (0 if row == 2 else 8, 4))
         wild[:, 2:] = wild[:, :2] + rng.uniform(-2, 30, (len(wild), 2))
         both = torch.from_numpy(np.concatenate([near, wild])).float()
-        found[image] = Detections(both, torch.rand(len(both)), torch.randint(0, 4, (len(both),)))
+        found[image] = Detections(
+            both, torch.rand(len(both), generator=generator), torch.randint(0, 4, (len(both),), generator=generator)
+        )
     return index, found
 
 

@@ -9,7 +9,8 @@ def test_the_known_metrics_are_those_that_are_measured():
     with pytest.warns(UserWarning, match="before the ``update``"):
         measured = set(DetectionMetrics(["car", "dog"]).compute())
     per_class = {f"{name}/{group}" for name in PER_CLASS for group in ("car", "dog")}
-    assert measured | {"IoU_error"} == set(KNOWN) | per_class
+    classifiers = {f"{name}{how}" for name in ("accuracy", "reject_AUROC", "ECE") for how in ("", "_patch_drop")}
+    assert measured | {"IoU_error"} | classifiers == set(KNOWN) | per_class
 
 
 @pytest.mark.parametrize(
