@@ -29,8 +29,12 @@ from detlab.distributed.place import Environment, find_place, refuse_misfits
 from detlab.errors import UserError
 from detlab.lit import LitDetector
 from detlab.logs import quiet
+from detlab.losses.alrp import ALRPCriterion
+from detlab.losses.rank_sort import RankSortCriterion
+from detlab.losses.ranking_classification import RankingClassification
 from detlab.losses.yolo import YOLOCriterion
 from detlab.models.yolo import YOLODetector
+from detlab.pseudo.soft_sampling import SoftSampling
 from detlab.runs import RunFolder
 from detlab.structures import Batch
 
@@ -178,6 +182,7 @@ def pick_device(accelerator: str) -> torch.device:
 def refuse_combinations(cfg: DictConfig) -> None:
     """Raise UserError for parts that do not fit each other."""
     refuse_half_a_yolo(cfg)
+    refuse_soft_weights_of_ranks(cfg)
     quality = cfg.detector.head.get("quality", "none")
     if (cfg.loss.get("quality") is None) != (quality == "none"):
         mend = (
@@ -220,6 +225,18 @@ def refuse_half_a_yolo(cfg: DictConfig) -> None:
         raise UserError(
             f"loss.classes={trained} with scores from {scored}: add "
             f"{'' if 'classes' in cfg.postprocess else '+'}postprocess.classes={trained}."
+        )
+
+
+def refuse_soft_weights_of_ranks(cfg: DictConfig) -> None:
+    """Raise UserError for soft sampling with a ranking loss, which knows no weight but 0."""
+    ranking = _is_a(cfg.loss, ALRPCriterion) or _is_a(cfg.loss, RankSortCriterion)
+    if not ranking and "classification" in cfg.loss:
+        ranking = "_target_" in cfg.loss.classification and _is_a(cfg.loss.classification, RankingClassification)
+    if cfg.get("pseudo") and ranking and _is_a(cfg.pseudo, SoftSampling) and cfg.pseudo.get("mode") != "hard":
+        raise UserError(
+            "pseudo=ignore weights the background, and a ranking loss knows no weight but 0: add pseudo.mode=hard, or "
+            "take another loss or treatment, such as pseudo=mask."
         )
 
 

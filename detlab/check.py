@@ -33,8 +33,10 @@ def check(cfg: Any) -> int:
     for split in splits:
         index, unread = source.load(split)
         identity = index.paths.tobytes() + index.boxes.tobytes()
-        if identity in seen:
-            continue  # the same images stand in for another split
+        if identity in seen:  # the same images stand in for another split
+            if train is not None and identity == train.paths.tobytes() + train.boxes.tobytes():
+                log.warning("%s: these are the training images; what is measured on them says little.", split)
+            continue
         seen.add(identity)
         empty = [] if len(index) else [empty_split(source.name, split)]
         partly = [] if split == "train" else partly_labelled(index, split)

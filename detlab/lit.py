@@ -58,7 +58,7 @@ class LitDetector(LightningModule):
         self.total_batch = total_batch
         self.testing = Single() if testing is None else testing
         self.pseudo = Treatment() if pseudo is None else pseudo
-        self.pseudo.begin(self.classes)
+        self.pseudo.begin(self.classes, None if schedule is None else schedule.iterations)
         self.metrics = nn.ModuleDict({f"{stage}_metrics": DetectionMetrics(classes) for stage in ("val", "test")})
         if isinstance(getattr(criterion, "quality", None), PredictedIoU):
             self.metrics.update({f"{stage}_iou_error": IoUError() for stage in ("val", "test")})

@@ -85,6 +85,7 @@ def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, pre
         objectness=predictions.objectness,
         object_targets=object_targets,
         object_weights=object_weights,
+        ignored=gt_index == IGNORED,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import traceback
@@ -123,8 +124,11 @@ class RunFolder:
         else:
             write_atomic(self.config, yaml.safe_dump(dict(config), sort_keys=False))
         self.claimed = True
-        for leftover in self.path.rglob(f".*{PART}"):  # of a process killed while it wrote
-            leftover.unlink(missing_ok=True)
+        for leftover in list(self.path.rglob(f".*{PART}")):  # of a process killed while it wrote
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
         self.failure.unlink(missing_ok=True)
         return state
 

@@ -180,6 +180,9 @@ class Matched(NamedTuple):
     class_targets ``[B, A, C]`` soft targets, or None where `labels` says all.
     Of detectors with an objectness, else None: objectness ``[B, A]`` logits; object_targets ``[B, A]``: 1 for matched
     anchors, else 0 (or a pseudo-label's); object_weights ``[B, A]``: as class_weights.
+    ignored bool ``[B, A]``: anchors that the assigner took out, or None where nobody asks. pseudo: how many predictions
+    have a pseudo-label in place of an object, a scalar, or None for none: what the losses of classes and objectness are
+    divided by counts them, too.
     The rest is per positive, in the order of the flattened (B, A): positive int64 ``[P]`` index into it,
     boxes / anchor_boxes / target_boxes ``[P, 4]`` xyxy pixels, deltas ``[P, 4]``, quality ``[P]`` or None,
     box_weights ``[P]``, level int64 ``[P]`` (pyramid level).
@@ -200,6 +203,8 @@ class Matched(NamedTuple):
     objectness: Tensor | None = None
     object_targets: Tensor | None = None
     object_weights: Tensor | None = None
+    ignored: Tensor | None = None
+    pseudo: Tensor | None = None
 
 
 class Detections(NamedTuple):

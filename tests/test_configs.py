@@ -134,6 +134,15 @@ def test_half_a_yolo_is_refused(overrides: list[str], answer: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("loss", ["ap_l1", "alrp_iou", "rank_sort"])
+def test_soft_weights_of_a_ranking_are_refused(loss: str) -> None:
+    cfg = compose("train", [f"loss={loss}", "pseudo=ignore"])
+    with pytest.raises(UserError, match=r"add pseudo.mode=hard"):
+        rehearse(cfg)
+    checked([f"loss={loss}", "pseudo=ignore", "pseudo.mode=hard"])
+    checked([f"loss={loss}", "pseudo=mask"])
+
+
 @pytest.mark.parametrize(
     "extra", [[], ["postprocess=voting"], ["loss.classes=sigmoid", "+postprocess.classes=sigmoid", "postprocess=nms"]]
 )

@@ -81,3 +81,13 @@ def test_a_failure_is_kept_until_the_run_goes_on(tmp_path):
     assert folder.state() == "unfinished"
     folder.open({"a": 1})
     assert not folder.failure.exists()
+
+
+def test_what_a_killed_process_left_half_written_is_removed_files_and_folders(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    (folder.path / "labels" / ".coco.abc.part").mkdir(parents=True)
+    (folder.path / "labels" / ".coco.abc.part" / "x.json").write_text("{}")
+    (folder.path / ".metrics.json.xyz.part").write_text("{")
+    folder.open({"name": "a"})
+    folder.release()
+    assert not list(folder.path.rglob("*.part"))

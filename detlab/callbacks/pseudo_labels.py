@@ -82,7 +82,9 @@ class WatchPseudoLabels(Callback):
         dataset = DetectionDataset(
             index, data.eval_transform, data.mean, data.std, on_error=data.source.on_error, evaluation=True
         )
-        samples = [sample for sample in map(dataset.__getitem__, range(len(dataset))) if sample is not None]
+        read = [dataset[row] for row in range(len(dataset))]
+        samples = [sample for sample in read if sample is not None]
+        index = index.select([row for row, sample in enumerate(read) if sample is not None])
         complete = data.source.complete("train") if hasattr(data.source, "complete") else None
         withheld = None if complete is None else withheld_labels(index, complete[0])
         return _Watched(samples, index, withheld)
@@ -95,9 +97,10 @@ class WatchPseudoLabels(Callback):
             predictions, _ = module(batch.images)
             labels: PseudoLabels = module.pseudo.find(batch, predictions.detach())
             boxes = labels.boxes / batch.scales[labels.image].repeat(1, 2)
-            columns = (batch.image_ids[labels.image], labels.labels, boxes.double(), labels.objectness.double())
-            parts.append([column.cpu().numpy() for column in columns])
-        return Found(*(np.concatenate(columns) for columns in zip(*parts)))
+            columns = (batch.image_ids[labels.image], labels.labels, boxes, labels.objectness)
+            parts.append([column.cpu().double().numpy() for column in columns])
+        image, label, box, score = (np.concatenate(columns) for columns in zip(*parts))
+        return Found(image.astype(np.int64), label.astype(np.int64), box, score)
 
     def _warn(self, count: float, iteration: int) -> None:
         assert self._watched is not None

@@ -133,7 +133,8 @@ class MergeSource:
             if split == "train" and part.fraction < 1:
                 rows, _ = split_rows(len(index), part.fraction, self.seed)
                 index, found = index.select(rows), [*of_selection(found, rows), *(p for p in found if p.image is None)]
-            problems += moved(found, sum(map(len, indexes)))
+            own = moved(found, sum(map(len, indexes)))
+            problems += own if self.only in (None, part) else []
             wanted = classes if complete else self._found[part.name]
             indexes.append(_named(in_label_space(index, classes, part.rename, wanted), part.name))
         merged = concatenate(indexes)
@@ -142,7 +143,8 @@ class MergeSource:
         start = self.parts.index(self.only)
         first, count = sum(map(len, indexes[:start])), len(indexes[start])
         rows = np.arange(first, first + count)
-        return merged.select(rows), of_selection(problems, rows)
+        whole = [problem for problem in problems if problem.image is None]  # files that are no image of the index
+        return merged.select(rows), of_selection(problems, rows) + whole
 
     def _completed(self, part: Part, split: Split) -> AnnotationIndex:
         index, _ = self.load(split)

@@ -105,14 +105,16 @@ class SimulatedMerge:
                 )
             looked_for = self.classes if complete else self.groups[group]
             problems += moved(of_selection(found, rows), sum(map(len, indexes)))
-            problems += [problem for problem in found if problem.image is None]
+            if self.only in (None, group):
+                problems += [problem for problem in found if problem.image is None]
             labelled = in_label_space(index.select(rows), self.classes, looked_for=looked_for)
             indexes.append(_of_group(labelled, group))
         merged = concatenate(indexes)
         if self.only is None:
             return merged, problems
         rows = np.flatnonzero(merged.sources == list(self.groups).index(self.only))
-        return merged.select(rows), of_selection(problems, rows)
+        whole = [problem for problem in problems if problem.image is None]
+        return merged.select(rows), of_selection(problems, rows) + whole
 
     def _evaluated(self, split: Split, *, complete: bool) -> tuple[AnnotationIndex, list[Problem]]:
         source, where = (self.evaluation, "evaluation") if self.evaluation else (self.source, "source")

@@ -23,15 +23,18 @@ _CHUNK_ELSEWHERE = 2**25
 def focal_elementwise(logits: Tensor, targets: Tensor, alpha: float | None = 0.25, gamma: float = 2.0) -> Tensor:
     """Focal loss of every element: ``logits [...]``, ``targets [...]`` in [0, 1] (broadcast) → ``[...]``, float32.
 
-    Soft targets interpolate linearly between the two sides, t · FL(1) + (1 − t) · FL(0).
+    For a soft target t it is |t − p|^γ · BCE(p, t), with the class balance α · t + (1 − α) · (1 − t) (quality focal
+    loss, Li et al. 2020, https://arxiv.org/abs/2006.04388, Eq. 2, which knows no α): focal loss where t is 0 or 1, and
+    least at p = t, which t · FL(1) + (1 − t) · FL(0) is not.
     """
     logits = _at_least_float32(logits)
     targets = targets.to(logits.dtype)
     p = logits.sigmoid()
-    positive_side = (1 - p).pow(gamma) * F.softplus(-logits)
-    negative_side = p.pow(gamma) * F.softplus(logits)
-    on, off = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
-    return on * targets * positive_side + off * (1 - targets) * negative_side
+    entropy = targets * F.softplus(-logits) + (1 - targets) * F.softplus(logits)
+    balance = 1.0 if alpha is None else alpha * targets + (1 - alpha) * (1 - targets)
+    # |x|^γ has no finite derivative at 0 for γ < 1.
+    distance = (targets - p).abs() if gamma >= 1 or gamma == 0 else (targets - p).abs().clamp(min=1e-12)
+    return balance * distance.pow(gamma) * entropy
 
 
 def cross_entropy_elementwise(logits: Tensor, targets: Tensor) -> Tensor:

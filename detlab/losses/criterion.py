@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from detlab.losses.normalizer import normalizer
@@ -28,8 +29,9 @@ class LocalizationLoss(Protocol):
 class Criterion(nn.Module):
     """Weighted losses, each divided by the number of positives (the sum of their box weights).
 
-    The number is that of all processes and at least 1, shared equally; without positives the terms are zeros that still
-    reach every output of the head. `box_weighting="quality"` weights each positive's box loss by its quality
+    The class losses' number counts predictions with a pseudo-label, too, each as 1.
+    The numbers are those of all processes and at least 1, shared equally; without positives the terms are zeros that
+    still reach every output of the head. `box_weighting="quality"` weights each positive's box loss by its quality
     target and divides by the sum of those weights instead (ATSS with centerness, PAA with predicted IoU).
 
     Raises ValueError for negative weights, for quality weighting without a quality loss, and in the call when the
@@ -64,9 +66,9 @@ class Criterion(nn.Module):
         """The terms by name, normalised and weighted scalars: classification, localization and perhaps quality."""
         if self.quality is None and matched.quality is not None:
             raise ValueError("Expected a quality loss for a head with a quality branch, got none.")
-        positives = normalizer(matched.box_weights.sum(), at_least=1)
+        labelled, positives = labelled_and_positives(matched)
         losses = {
-            "classification": self.classification_weight * self.classification(matched) / positives,
+            "classification": self.classification_weight * self.classification(matched) / labelled,
             "localization": self.localization_weight * self._localization(matched, positives),
         }
         if self.quality is not None:
@@ -84,3 +86,12 @@ class Criterion(nn.Module):
     def extra_repr(self) -> str:
         weights = (self.classification_weight, self.localization_weight, self.quality_weight)
         return f"weights={weights}, box_weighting={self.box_weighting}"
+
+
+def labelled_and_positives(matched: Matched) -> tuple[Tensor, Tensor]:
+    """What the class losses and what the box losses are divided by: the positives' box weights, and for the former one
+    more for each prediction with a pseudo-label; of all processes, at least 1, shared equally."""
+    positives = matched.box_weights.sum()
+    pseudo = torch.zeros_like(positives) if matched.pseudo is None else matched.pseudo.to(positives)
+    labelled, boxes = normalizer(torch.stack([positives + pseudo, positives]), at_least=1)
+    return labelled, boxes

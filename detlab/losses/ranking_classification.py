@@ -33,7 +33,8 @@ class RankingClassification(nn.Module, ABC):
 
     def forward(self, matched: Matched) -> Tensor:
         targets, _ = ranking_targets(matched)
-        return self.loss(matched.logits, targets) * matched.box_weights.sum()
+        count = matched.box_weights.sum() + (0 if matched.pseudo is None else matched.pseudo)
+        return self.loss(matched.logits, targets) * count
 
     def extra_repr(self) -> str:
         return f"delta={self.delta}"

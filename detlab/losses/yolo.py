@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detlab.losses.classification import cross_entropy_elementwise
-from detlab.losses.criterion import LocalizationLoss
+from detlab.losses.criterion import LocalizationLoss, labelled_and_positives
 from detlab.losses.normalizer import normalizer
 from detlab.structures import Matched
 
@@ -22,9 +22,10 @@ class YOLOCriterion(nn.Module):
     `class_targets` that is not all zero); see `class_losses`. Coordinates: any localisation loss, over the anchors with
     a label, by their box weights; `SquaredError` is Eq. 8.
 
-    normalize: "positives" divides by the sum of box weights, as `Criterion` does; "images" by the number of images
-    that have any weight at all, which is the paper's sum, but for images beside each other. Both are of all processes
-    and at least 1, shared equally. Without positives the terms are zeros that still reach every output of the head.
+    normalize: "positives" divides by the sum of box weights (and, but for boxes, pseudo-labels), as `Criterion` does;
+    "images" by the number of images that have any weight at all, which is the paper's sum, but for images beside each
+    other. Both are of all processes and at least 1, shared equally. Without positives the terms are zeros that still
+    reach every output of the head.
 
     Raises ValueError for negative weights and unknown options, in the call for predictions without objectness.
     """
@@ -59,14 +60,15 @@ class YOLOCriterion(nn.Module):
             raise ValueError("Expected predictions with objectness for YOLOCriterion, got a detector without one.")
         weights = matched.object_weights
         objectness = cross_entropy_elementwise(matched.objectness, matched.object_targets) * weights
-        by_image = self.normalize == "images"
-        count = (weights > 0).any(1).float().sum() if by_image else matched.box_weights.sum()
-        number = normalizer(count, at_least=1)
+        if self.normalize == "images":
+            labelled = positives = normalizer((weights > 0).any(1).float().sum(), at_least=1)
+        else:
+            labelled, positives = labelled_and_positives(matched)
         coordinates = self.localization(matched) * matched.box_weights
         return {
-            "objectness": self.objectness_weight * objectness.sum() / number,
-            "classification": self.classification_weight * self._classification(matched) / number,
-            "localization": self.localization_weight * coordinates.sum() / number,
+            "objectness": self.objectness_weight * objectness.sum() / labelled,
+            "classification": self.classification_weight * self._classification(matched) / labelled,
+            "localization": self.localization_weight * coordinates.sum() / positives,
         }
 
     def _classification(self, matched: Matched) -> Tensor:

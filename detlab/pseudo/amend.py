@@ -13,16 +13,20 @@ def amend(matched: Matched, labels: PseudoLabels | None) -> Matched:
     """`matched` with p̃(c) as the soft class target and p̃(O) as the target of the objectness of each labelled
     prediction, in place of background; no box loss. Predictions that are spared get no signal at all.
 
-    Anchors that an object was assigned to keep that object, and nothing is changed in place.
+    Anchors that an object was assigned to keep that object, ignored ones stay ignored, and where that is so of the
+    prediction that the classifier looked at, its neighbours stay as they are, too. Nothing is changed in place.
     """
     if labels is None or not (labels.size or len(labels.spared)):
         return matched
     anchors, classes = matched.logits.shape[1:]
+    free = matched.labels.flatten() < 0  # [B · A]
+    if matched.ignored is not None:
+        free = free & ~matched.ignored.flatten()
     flat = labels.image * anchors + labels.anchor
-    free = matched.labels.flatten()[flat] < 0
-    flat, probs, objectness = flat[free], labels.probs[free], labels.objectness[free]
-    spared = labels.spared[:, 0] * anchors + labels.spared[:, 1]
-    spared = spared[matched.labels.flatten()[spared] < 0]
+    kept = free[flat] & free[labels.image * anchors + labels.owner]
+    flat, probs, objectness = flat[kept], labels.probs[kept], labels.objectness[kept]
+    image, anchor, owner = labels.spared.unbind(1)
+    spared = (image * anchors + anchor)[free[image * anchors + anchor] & free[image * anchors + owner]]
 
     weights = matched.class_weights.reshape(-1, matched.class_weights.shape[-1]).clone()
     weights[spared] = 0.0
@@ -31,6 +35,7 @@ def amend(matched: Matched, labels: PseudoLabels | None) -> Matched:
     rows = _own_classes(matched, classes) if targets is None else targets.reshape(-1, classes).clone()
     rows[flat] = probs.to(rows.dtype)
     changes: dict[str, Tensor] = {
+        "pseudo": rows.new_tensor(len(flat)),
         "class_weights": weights.view(matched.class_weights.shape),
         "class_targets": rows.view(matched.logits.shape),
     }

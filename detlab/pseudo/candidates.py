@@ -45,7 +45,8 @@ def find_regions(
     min_side: float = 1.0,
     before_nms: int = 1000,
 ) -> Regions:
-    """Predictions with IoU ≤ `max_iou` (θ1) with every labelled box of their image, flagged `ignore` or not.
+    """Predictions with IoU ≤ `max_iou` (θ1) with every labelled box of their image, flagged `ignore` or not. Those on
+    labelled objects have left only after the NMS, so that their worse neighbours have gone with them.
 
     Of images whose annotators looked for every class there are none: nothing is missing there. sizes int64 ``[B, 2]``
     (height, width) of the pictures. min_score: of `scores_of`; min_side: of a clipped box, pixels. nms: the best of
@@ -53,7 +54,7 @@ def find_regions(
     `before_nms`, how many enter the NMS per image, does not count either.
     """
     scores = scores_of(predictions)
-    wanted = torch.tensor([not bool(t.annotated.all()) for t in targets], device=scores.device)
+    wanted = ~torch.stack([t.annotated for t in targets]).all(1)
     boxes = clip_boxes(predictions.boxes.float(), sizes)  # [B, A, 4]
     finite = predictions.boxes.isfinite().all(-1)
     large = (boxes[..., 2:] - boxes[..., :2] >= min_side).all(-1)
@@ -63,10 +64,10 @@ def find_regions(
     image, slot = ((best >= min_score) & (best >= 0)).nonzero(as_tuple=True)
     anchor = anchor[image, slot]
     found = Regions(image, anchor, boxes[image, anchor], best[image, slot])
-    found = found.select(highest_iou(found.boxes, found.image, targets) <= max_iou)
     if nms is not None:
         kept = batched_nms(found.boxes, found.scores, found.image, nms)
         found = found.select(kept.sort().values)  # in the order they came in: by image, then by score
+    found = found.select(highest_iou(found.boxes, found.image, targets) <= max_iou)
     if cap is not None:
         place = torch.arange(len(found.image), device=found.image.device)
         found = found.select(place - torch.searchsorted(found.image, found.image) < cap)
@@ -80,16 +81,16 @@ def highest_iou(boxes: Tensor, image: Tensor, targets: list[Targets]) -> Tensor:
 
 
 @torch.no_grad()
-def overlapping(regions: Regions, predictions: Predictions, min_iou: float) -> tuple[Tensor, Tensor]:
-    """Predictions of the same image with IoU ≥ `min_iou` with a region: (which region, which anchor), int64 ``[M]``
-    each. An anchor that overlaps several regions goes to the one that it overlaps most; a region's own anchor is its
-    own alone."""
-    count = predictions.boxes.shape[1]
-    best = predictions.boxes.new_full((len(predictions.boxes) * count,), min_iou, dtype=torch.float32)
+def overlapping(regions: Regions, boxes: Tensor, min_iou: float) -> tuple[Tensor, Tensor]:
+    """Of ``boxes [B, A, 4]`` those with IoU ≥ `min_iou`, and above 0, with a region of their image: (which region,
+    which anchor), int64 ``[M]`` each. An anchor that overlaps several regions goes to the one that it overlaps most; a
+    region's own anchor is its own alone."""
+    count = boxes.shape[1]
+    best = boxes.new_full((len(boxes) * count,), max(min_iou, 1e-6), dtype=torch.float32)
     owner = torch.full_like(best, -1, dtype=torch.int64)
     for image in regions.image.unique().tolist():
         rows = (regions.image == image).nonzero()[:, 0]
-        iou, which = _pairwise(regions.boxes[rows], predictions.boxes[image].float()).max(0)
+        iou, which = _pairwise(regions.boxes[rows], boxes[image].float()).max(0)
         at = slice(image * count, (image + 1) * count)
         owner[at] = torch.where(iou >= best[at], rows[which], -1)
     flat = regions.image * count + regions.anchor

@@ -89,7 +89,7 @@ class OfflineLabels(Treatment):
         self.detectors = [_read(f"pseudo.detectors[{at}]", entry) for at, entry in enumerate(detectors)]
         self.score, self.max_iou, self.accelerator = score, max_iou, accelerator
 
-    def begin(self, classes: Sequence[str]) -> None:
+    def begin(self, classes: Sequence[str], iterations: int | None = None) -> None:  # noqa: ARG002
         for detector in self.detectors:
             detector.asked_for(classes)
 
@@ -106,6 +106,12 @@ class OfflineLabels(Treatment):
         data.indexes["train"] = labelled
         found = Found(*(np.concatenate(column) for column in zip(*added, strict=True)))
         self.summary = summarise(index, found, complete, time.monotonic() - begun)
+        asked = {name for detector in self.detectors for name in detector.asked_for(index.classes)}
+        forgotten = [name for n, name in enumerate(index.classes) if name not in asked and _lacking(index, [n]).any()]
+        if forgotten:
+            self.summary.append(
+                f"No detector was asked for {', '.join(forgotten)}: where nobody labelled them, they are background."
+            )
 
     def treat(self, targets: list[Targets]) -> list[Targets]:
         return AllBackground().treat(targets)

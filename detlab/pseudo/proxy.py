@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from detlab.errors import UserError
+from detlab.boxes import clip_boxes
+from detlab.errors import UserError, nearest
 from detlab.pseudo.amend import amend
 from detlab.pseudo.background import AllBackground
 from detlab.pseudo.candidates import Regions, find_regions, highest_iou, overlapping
 from detlab.pseudo.treatment import PseudoLabels, Treatment
 from detlab.structures import Anchors, Batch, Matched, Predictions, Targets
+
+if TYPE_CHECKING:
+    from detlab.data.datamodule import DetectionDataModule
 
 
 @runtime_checkable
@@ -43,7 +47,8 @@ class ProxyPseudoLabels(Treatment):
     """A prediction that overlaps no labelled box gets the label of the proxy classifier, where that is sure.
 
     classifier: the run folder or checkpoint of a proxy classifier (``detlab train task=proxy``). start: iterations
-    before the first pseudo-label, since a random detector's boxes are useless (not in the paper). max_iou: θ1.
+    before the first pseudo-label, or, below 1, that share of the training, since a random detector's boxes are useless
+    (not in the paper). max_iou: θ1.
     confidence: θ2. beta: of Eq. 2; with β > 0, p̃(c) is scaled to the sum that the classifier's part has. patches,
     copies, flip: patch-drop's s and m (Eq. 1), and mirrored views. objectness: p̃(O) is the classifier's highest
     probability ("proxy", the paper), or that times the detector's score ("product", traces of the authors' runs, with
@@ -51,9 +56,9 @@ class ProxyPseudoLabels(Treatment):
 
     To bound the cost, which the paper does not (it sends all A · g² boxes): min_score of the detector, of boxes that
     overlap each other by more than `nms` the best, and of those the best `cap` of an image go to the classifier. What
-    becomes of the predictions that overlap a pseudo-labelled one by `nms` or more is `neighbours`: "label" gives them
-    its label, as the paper would ask for each of them and mostly hear the same; "spare" takes them out of the losses;
-    "background" leaves them background.
+    becomes of the predictions that overlap a pseudo-labelled one by `nms` or more is `neighbours`: "spare" takes them
+    out of the losses; "label" gives them its label, as the paper would ask for each of them and mostly hear the same,
+    which makes many more positives of such an object than of a labelled one; "background" leaves them background.
 
     classes: "any" (the paper), or "unannotated": only such that the image's annotators did not look for. Classes of the
     classifier that the detector does not have count as rejected.
@@ -68,7 +73,7 @@ class ProxyPseudoLabels(Treatment):
     def __init__(
         self,
         classifier: str | Classifier,
-        start: int = 500,
+        start: float = 0.2,
         max_iou: float = 0.5,
         confidence: float = 0.8,
         beta: float = 0.0,
@@ -79,7 +84,7 @@ class ProxyPseudoLabels(Treatment):
         min_score: float = 0.05,
         nms: float | None = 0.5,
         cap: int | None = 20,
-        neighbours: Literal["label", "spare", "background"] = "label",
+        neighbours: Literal["label", "spare", "background"] = "spare",
         classes: Literal["any", "unannotated"] = "any",
         masked: bool = False,
         seed: int = 0,
@@ -106,8 +111,9 @@ class ProxyPseudoLabels(Treatment):
         self.neighbours, self.classes, self.masked, self.seed = neighbours, classes, masked, seed
         self._columns: list[int] = []
 
-    def begin(self, classes: Sequence[str]) -> None:
-        """Called with the detector's class names, in the order of its labels."""
+    def begin(self, classes: Sequence[str], iterations: int | None = None) -> None:
+        if 0 < self.start < 1 and iterations is not None:
+            self.start = round(self.start * iterations)
         known = list(self.classifier.classes)
         self._columns = [known.index(name) if name in known else -1 for name in classes]
         if max(self._columns) < 0:
@@ -115,6 +121,21 @@ class ProxyPseudoLabels(Treatment):
                 f"pseudo.classifier knows none of the detector's classes ({', '.join(classes)}), but "
                 f"{', '.join(known)}: train one on these classes (detlab train task=proxy)."
             )
+        for name, column in zip(classes, self._columns, strict=True):
+            if column < 0:
+                meant = nearest(name, [other for other in known if other not in classes])
+                self.summary.append(
+                    f"The proxy classifier does not know the class '{name}'{meant}: it will get no pseudo-labels."
+                )
+
+    def prepare(self, data: DetectionDataModule) -> None:
+        for what in ("mean", "std"):
+            own, theirs = getattr(self.classifier, what, None), getattr(data, what)
+            if own is not None and list(own) != list(theirs):
+                raise UserError(
+                    f"pseudo.classifier was trained on pictures normalised with another {what} ({list(own)}) than "
+                    f"loader.{what}={list(theirs)}: train one with the same."
+                )
 
     def treat(self, targets: list[Targets]) -> list[Targets]:
         return targets if self.masked else AllBackground().treat(targets)
@@ -132,7 +153,7 @@ class ProxyPseudoLabels(Treatment):
             regions = self.regions(batch, predictions)
             chosen = self.label(batch, predictions, regions, self._generator(batch, iteration))
             asked, kept = len(regions.image), chosen.size
-            labels = self.spread(chosen, batch.targets, predictions)
+            labels = self.spread(chosen, batch, predictions)
         for name, count in (("regions", asked), ("labels", kept)):
             self.watched[f"pseudo_{name}_per_image"] = batch.images.new_tensor(count / max(1, len(batch)))
         return labels
@@ -187,23 +208,25 @@ class ProxyPseudoLabels(Treatment):
             mixed = self.beta * own + (1 - self.beta) * probs
             probs = mixed * (probs.sum(-1) / mixed.sum(-1).clamp(min=1e-12))[:, None]
         objectness = highest if self.objectness == "proxy" else highest * regions.scores
-        spared = regions.image.new_zeros(0, 2)
-        return PseudoLabels(regions.image, regions.anchor, regions.boxes, probs, objectness, spared)
+        if self.objectness == "product" and predictions.objectness is None:
+            probs = probs * regions.scores[:, None]  # class scores say themselves whether there is an object
+        spared = regions.image.new_zeros(0, 3)
+        return PseudoLabels(regions.image, regions.anchor, regions.boxes, probs, objectness, regions.anchor, spared)
 
-    def spread(self, labels: PseudoLabels, targets: list[Targets], predictions: Predictions) -> PseudoLabels:
+    def spread(self, labels: PseudoLabels, batch: Batch, predictions: Predictions) -> PseudoLabels:
         """With the predictions that overlap a labelled one, as `neighbours` says."""
         if self.neighbours == "background" or self.nms is None or not labels.size:
             return labels
         regions = Regions(labels.image, labels.anchor, labels.boxes, labels.objectness)
-        owner, anchor = overlapping(regions, predictions, self.nms)
-        image = labels.image[owner]
+        clipped = clip_boxes(predictions.boxes.float(), batch.sizes)
+        owner, anchor = overlapping(regions, clipped, self.nms)
+        image, own = labels.image[owner], labels.anchor[owner]
         if self.neighbours == "spare":
-            return labels._replace(spared=torch.stack([image, anchor], 1))
-        boxes = predictions.boxes[image, anchor].float()
-        own = labels.anchor[owner] == anchor
-        free = own | (highest_iou(boxes, image, targets) <= self.max_iou)
-        owner, anchor, image, boxes = owner[free], anchor[free], image[free], boxes[free]
-        return PseudoLabels(image, anchor, boxes, labels.probs[owner], labels.objectness[owner], labels.spared)
+            return labels._replace(spared=torch.stack([image, anchor, own], 1))
+        boxes = clipped[image, anchor]
+        free = (own == anchor) | (highest_iou(boxes, image, batch.targets) <= self.max_iou)
+        owner, anchor, image, boxes, own = owner[free], anchor[free], image[free], boxes[free], own[free]
+        return PseudoLabels(image, anchor, boxes, labels.probs[owner], labels.objectness[owner], own, labels.spared)
 
     def _generator(self, batch: Batch, iteration: int) -> torch.Generator:
         """For the patches: the same in a run that goes on as in one that was never stopped."""
@@ -212,8 +235,8 @@ class ProxyPseudoLabels(Treatment):
 
 
 def class_probabilities(predictions: Predictions, regions: Regions) -> Tensor:
-    """p(c) of the detector, summing to 1: ``[N, C]``. Where it predicts an objectness its classes exclude each other
-    (softmax), else its class scores are scaled."""
+    """p(c) of the detector, summing to 1: ``[N, C]``. Where it predicts an objectness its classes are taken to exclude
+    each other (softmax), else its class scores are scaled."""
     logits = predictions.logits[regions.image, regions.anchor].float()
     if predictions.objectness is not None:
         return logits.softmax(-1)

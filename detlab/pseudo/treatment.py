@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 class PseudoLabels(NamedTuple):
     """Labels that N predictions of a batch get. image, anchor int64 ``[N]``: which predictions; boxes ``[N, 4]`` xyxy
     pixels of the batch; probs ``[N, C]``: p̃(c), what the label says of each class, at most 1 in all; objectness
-    ``[N]``: p̃(O).
+    ``[N]``: p̃(O); owner int64 ``[N]``: the anchor of the prediction that was looked at, itself or a neighbour.
 
-    spared int64 ``[M, 2]`` (image, anchor): predictions that show the same objects; they are no background, either.
+    spared int64 ``[M, 3]`` (image, anchor, owner): predictions that show the same objects; they are no background,
+    either.
     """
 
     image: Tensor
@@ -26,6 +27,7 @@ class PseudoLabels(NamedTuple):
     boxes: Tensor
     probs: Tensor
     objectness: Tensor
+    owner: Tensor
     spared: Tensor
 
     @property
@@ -47,14 +49,15 @@ class Treatment:
     """
 
     finds_labels = False
-    start = 0
+    start: float = 0
 
     def __init__(self) -> None:
         self.watched: dict[str, Tensor] = {}
         self.summary: list[str] = []
 
-    def begin(self, classes: Sequence[str]) -> None:
-        """Called once with the detector's class names, in the order of its labels."""
+    def begin(self, classes: Sequence[str], iterations: int | None = None) -> None:
+        """Called once with the detector's class names, in the order of its labels, and the length of the training where
+        there will be one."""
 
     def prepare(self, data: DetectionDataModule) -> None:
         """Called once in each process, after `begin` and before training, with the annotations read and no picture yet.

@@ -97,9 +97,26 @@ def test_hard_class_targets_equal_labels(loss: Callable[..., Tensor]) -> None:
     torch.testing.assert_close(torch.autograd.grad(found, logits)[0], torch.autograd.grad(expected, logits)[0])
 
 
-def test_soft_targets_interpolate() -> None:
-    value = focal_elementwise(torch.tensor(0.7), torch.tensor(0.3), 0.25, 2.0).item()
-    assert value == pytest.approx(literal_focal(0.7, 0.3, 0.25, 2.0))
+@pytest.mark.parametrize("alpha", [0.25, None])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("target", [0.02, 0.3, 0.9])
+def test_soft_targets_are_where_the_loss_is_least(alpha: float | None, gamma: float, target: float) -> None:
+    def literal(logit: float) -> float:
+        p = 1 / (1 + math.exp(-logit))
+        balance = 1.0 if alpha is None else alpha * target + (1 - alpha) * (1 - target)
+        return -balance * abs(target - p) ** gamma * (target * math.log(p) + (1 - target) * math.log(1 - p))
+
+    logits = torch.linspace(-6, 6, 25, dtype=torch.float64)
+    found = focal_elementwise(logits, torch.full_like(logits, target), alpha, gamma)
+    assert found.tolist() == pytest.approx([literal(logit) for logit in logits.tolist()])
+    best = torch.tensor(target, dtype=torch.float64).logit().requires_grad_()
+    value = focal_elementwise(best, torch.tensor(target, dtype=torch.float64), alpha, gamma)
+    assert float(value) <= float(found.min()) + 1e-9
+    if gamma != 0.5:
+        assert float(torch.autograd.grad(value, best)[0]) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_soft_target_of_cross_entropy() -> None:
     soft = cross_entropy_loss(
         torch.zeros(1, 1, 1), torch.zeros(1, 1).long(), torch.ones(1, 1, 1), torch.full((1, 1, 1), 0.5)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from detlab.losses.classification import CrossEntropy, cross_entropy_elementwise
+from detlab.losses.criterion import labelled_and_positives
 from detlab.losses.ranking_classification import ranking_targets
 from detlab.matching import gather
 from detlab.pseudo.amend import amend
@@ -40,7 +41,8 @@ LABELS = PseudoLabels(
     boxes=torch.zeros(3, 4),
     probs=torch.tensor([[0.1, 0.8, 0.0], [0.05, 0.9, 0.0], [0.85, 0.0, 0.1]]),
     objectness=torch.tensor([0.8, 0.9, 0.85]),
-    spared=torch.tensor([[0, 0], [1, 2]]),  # the second has an object of its own
+    owner=torch.tensor([1, 4, 5]),
+    spared=torch.tensor([[0, 0, 4], [1, 2, 5]]),  # the second has an object of its own
 )
 
 
@@ -94,6 +96,31 @@ def test_a_ranking_leaves_them_out() -> None:
     assert targets[0, 1].tolist() == [1, 0, 0]
     assert targets[0, 0].tolist() == [-1, -1, -1]
     assert kept.all()
+
+
+def test_ignored_anchors_and_neighbours_of_objects_stay_as_they_are() -> None:
+    """Anchor 3 of the second image is ignored; anchor 2, of which 4 is a neighbour, has an object."""
+    before = matched(False)
+    at = torch.tensor([1, 1])
+    more = LABELS._replace(
+        image=at, anchor=torch.tensor([3, 4]), boxes=torch.zeros(2, 4), probs=LABELS.probs[:2],
+        objectness=LABELS.objectness[:2], owner=torch.tensor([3, 2]), spared=torch.tensor([[1, 0, 2]]),
+    )  # fmt: skip
+    after = amend(before, more)
+    assert torch.equal(after.class_weights, before.class_weights)
+    assert after.class_targets is not None
+    assert after.class_targets.sum() == 2  # the two objects
+    assert torch.equal(after.object_weights, before.object_weights)  # type: ignore[arg-type]
+    assert after.pseudo == 0
+
+
+def test_losses_of_classes_count_them_and_losses_of_boxes_do_not() -> None:
+    after = amend(matched(False), LABELS)
+    assert after.pseudo == 2
+    labelled, positives = labelled_and_positives(after)
+    assert (float(labelled), float(positives)) == (4, 2)
+    labelled, positives = labelled_and_positives(matched(False))
+    assert (float(labelled), float(positives)) == (2, 2)
 
 
 def test_nothing_to_do() -> None:

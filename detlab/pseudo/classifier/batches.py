@@ -160,7 +160,8 @@ class SameSizeBatches(Iterable[CropBatch]):
         for part in self.parts:
             for number, (crops, labels) in part.items():
                 queue = waiting.setdefault(number, [])
-                queue += zip(crops, labels)
+                # Copies: a view of what a worker hands over would keep all of it, and its open file, until it is drawn.
+                queue += [(crop.clone(), label.clone()) for crop, label in zip(crops, labels)]
                 while len(queue) >= self.pool * self.batch_size:
                     order = torch.randperm(len(queue), generator=generator).tolist()
                     drawn = [queue[i] for i in order[: self.batch_size]]
