@@ -18,6 +18,7 @@ from detlab.figures import png_bytes
 from detlab.figures.pseudo import pseudo_beside_labels
 from detlab.metrics.columns import Found, Truth
 from detlab.metrics.pseudo_quality import pseudo_quality
+from detlab.pseudo.detected import withheld
 from detlab.pseudo.treatment import PseudoLabels
 from detlab.runs import write_atomic
 
@@ -84,10 +85,13 @@ class WatchPseudoLabels(Callback):
         )
         read = [dataset[row] for row in range(len(dataset))]
         samples = [sample for sample in read if sample is not None]
-        index = index.select([row for row, sample in enumerate(read) if sample is not None])
-        complete = data.source.complete("train") if hasattr(data.source, "complete") else None
-        withheld = None if complete is None else withheld_labels(index, complete[0])
-        return _Watched(samples, index, withheld)
+        rows = rows[[sample is not None for sample in read]]
+        index = whole.select(rows)
+        complete = data.complete("train")
+        truth = None if complete is None else withheld(index, complete.select(rows))
+        if truth is not None:
+            truth = truth._replace(image=index.ids[truth.image])
+        return _Watched(samples, index, truth)
 
     def _find(self, module: Any, samples: list[Sample], batch_size: int) -> Found:
         """The treatment's labels in pixels of the files, by image id."""
@@ -136,18 +140,3 @@ class WatchPseudoLabels(Callback):
                 read_image(str(index.paths[number])), index.boxes[at], index.labels[at], here.box, here.label, classes
             )
             write_atomic(folder / f"pseudo_{number:02d}.png", png_bytes(picture))
-
-
-def withheld_labels(index: AnnotationIndex, complete: AnnotationIndex) -> Truth:
-    """The boxes of the images of `index` whose class the image's annotators did not look for, from an index with the
-    same image ids, classes and every label."""
-    row_of = {image: row for row, image in enumerate(complete.ids.tolist())}
-    full = complete.select([row_of[image] for image in index.ids.tolist()])
-    unknown = ~index.annotated[index.sources[full.box_images], full.labels]
-    return Truth(
-        index.ids[full.box_images][unknown],
-        full.labels[unknown].astype(np.int64),
-        full.boxes[unknown].astype(np.float64),
-        full.ignore[unknown],
-        full.areas[unknown].astype(np.float64),
-    )

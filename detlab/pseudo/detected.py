@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detlab.boxes import aligned_iou
 from detlab.data.index import AnnotationIndex
-from detlab.metrics.columns import Found
+from detlab.metrics.columns import Found, Truth
 from detlab.structures import Detections
 
 SMALLEST = 1.0  # pixels: side of a box below which it shows nothing
@@ -92,3 +92,17 @@ def with_labels(index: AnnotationIndex, found: Found) -> Labelled:
         class_ids=index.class_ids,
     )
     return Labelled(labelled, scores[np.argsort(owners, kind="stable")])
+
+
+def withheld(index: AnnotationIndex, complete: AnnotationIndex) -> Truth:
+    """The boxes of `complete` (the same images, row by row) of classes that the image's annotators did not look for;
+    `image` is the row."""
+    owners = complete.box_images
+    missing = ~index.annotated[index.sources[owners], complete.labels]
+    return Truth(
+        owners[missing],
+        complete.labels[missing].astype(np.int64),
+        complete.boxes[missing].astype(np.float64),
+        complete.ignore[missing],
+        complete.areas[missing].astype(np.float64),
+    )

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from detlab.data.index import AnnotationIndex
 from detlab.errors import UserError, nearest
-from detlab.metrics.columns import Found, Truth
+from detlab.metrics.columns import Found
 from detlab.metrics.pseudo_quality import pseudo_quality
 from detlab.pseudo.background import AllBackground
-from detlab.pseudo.detected import unlabelled, with_labels
+from detlab.pseudo.detected import unlabelled, with_labels, withheld
 from detlab.pseudo.treatment import Treatment
 from detlab.runs import RunFolder
 from detlab.structures import Targets
@@ -154,7 +154,7 @@ def summarise(index: AnnotationIndex, found: Found, complete: AnnotationIndex | 
         f"{seconds:.0f} s{f' ({each})' if each else ''}."
     ]
     if complete is not None and each:
-        quality = pseudo_quality(found, _withheld(index, complete), index.classes)
+        quality = pseudo_quality(found, withheld(index, complete), index.classes)
         lines.append(
             f"Of these labels {100 * quality['precision']:.1f} % are right, and they are {100 * quality['recall']:.1f} "
             "% of those that were missing (IoU >= 0.5)."
@@ -165,20 +165,6 @@ def summarise(index: AnnotationIndex, found: Found, complete: AnnotationIndex | 
 def _lacking(index: AnnotationIndex, labels: Sequence[int]) -> NDArray[np.bool_]:
     """The images ``[N]`` whose annotators did not look for each of these classes."""
     return np.asarray(~index.annotated[:, list(labels)].all(1))[index.sources]
-
-
-def _withheld(index: AnnotationIndex, complete: AnnotationIndex) -> Truth:
-    """The boxes of `complete` (the same images, row by row) of classes that the image's annotators did not look for;
-    `image` is the row."""
-    owners = complete.box_images
-    missing = ~index.annotated[index.sources[owners], complete.labels]
-    return Truth(
-        owners[missing],
-        complete.labels[missing].astype(np.int64),
-        complete.boxes[missing].astype(np.float64),
-        complete.ignore[missing],
-        complete.areas[missing].astype(np.float64),
-    )
 
 
 def _read(key: str, entry: Any) -> _Detector:
