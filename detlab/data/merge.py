@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,11 @@ class MergeSource:
     complete: an entry with every object of the training images labelled, the same pictures by file name; for
     comparison alone. Without one, the method works where every source has it.
 
+    auxiliary: an entry with every object labelled that a proxy classifier learns from (``task=proxy``), like `val`; its
+    images are used for nothing else.
+
+    labels: ``"own"``, or ``"complete"``: those of `complete` for the training images, the upper bound.
+
     Image ids are row numbers of the merge and category ids 1…C; those of an own `val` or `test` stay its own.
     """
 
@@ -56,7 +61,9 @@ class MergeSource:
         val: Any = None,
         test: Any = None,
         complete: Any = None,
+        auxiliary: Any = None,
         only: str | int | None = None,
+        labels: Literal["own", "complete"] = "own",
         on_error: OnError = "raise",
         seed: int = 0,
         name: str = "merge",
@@ -68,6 +75,7 @@ class MergeSource:
         if test is not None:
             self.whole["test"] = read_part("test", "data.test", test, training=False)
         self.full = None if complete is None else read_part("complete", "data.complete", complete, training=False)
+        self.extra = None if auxiliary is None else read_part("auxiliary", "data.auxiliary", auxiliary, training=False)
         if classes is not None and (not classes or len(set(classes)) != len(classes)):
             raise UserError(f"data.classes: expected different class names, got {list(classes)}.")
         self.classes = None if classes is None else tuple(classes)
@@ -77,6 +85,9 @@ class MergeSource:
         self.only = next((part for part in self.parts if part.name == only), None)
         if only is not None and self.only is None:
             raise UserError(f"data.only={only}: there is no such source{nearest(str(only), names)}.")
+        if labels not in ("own", "complete"):
+            raise ValueError(f"Expected labels 'own' or 'complete', got {labels!r}.")
+        self.labels = labels
         self.on_error, self.seed, self.name = on_error, seed, name
         self._found: dict[str, tuple[str, ...]] = {}  # the merge's names of what a part looked for
 
@@ -86,6 +97,17 @@ class MergeSource:
             index, problems = self._fully_labelled(self.whole[split], split)
             seen = None if self.only is None else self._found[self.only.name]
             return in_label_space(index, index.classes, looked_for=seen), problems
+        if self.labels == "own":
+            return self._partly(split)
+        known = self.complete(split)
+        if known is None:
+            raise UserError(
+                "data.labels=complete: not every source knows all labels; give data.complete, a fully labelled version "
+                "of the training images."
+            )
+        return known
+
+    def _partly(self, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
         return self._join(split, [part.load(split) for part in self.parts])
 
     def complete(self, split: Split) -> tuple[AnnotationIndex, list[Problem]] | None:
@@ -97,6 +119,12 @@ class MergeSource:
         loaded = [part.complete(split) for part in self.parts]
         known = [pair for pair in loaded if pair is not None]
         return self._join(split, known, complete=True) if len(known) == len(loaded) else None
+
+    def auxiliary(self, split: Split) -> tuple[AnnotationIndex, list[Problem]] | None:
+        """What a proxy classifier learns from and is judged on: for train the images of `auxiliary`; None without."""
+        if split == "train":
+            return None if self.extra is None else self._fully_labelled(self.extra, split)
+        return self.load(split)
 
     def image_weights(self, index: AnnotationIndex) -> NDArray[np.float64] | None:
         """How often each image of `index` is drawn beside the others, ``[N]``; None: all alike."""
@@ -147,7 +175,7 @@ class MergeSource:
         return merged.select(rows), of_selection(problems, rows) + whole
 
     def _completed(self, part: Part, split: Split) -> AnnotationIndex:
-        index, _ = self.load(split)
+        index, _ = self._partly(split)
         wanted = {Path(path).stem for path in index.paths}
         full: list[AnnotationIndex] = []
         for other in _SPLITS:

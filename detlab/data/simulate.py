@@ -29,11 +29,11 @@ class SimulatedMerge:
     val, test: those of `evaluation`, else of `source`, fully labelled with the classes of all groups; images without
     any of them stay.
 
-    complete: nothing is dropped from the training labels, the upper bound. keep: ``"own"``, images with an object of
-    their group, or ``"any"``, of any group (the paper's upper bound, more images). only: the name of one group, or its
-    position from 0, whose images are used alone; the other groups' classes stay in the list of classes, but nobody
-    looked for them, in training as in evaluation. Labels, order and image ids (row numbers of the merge) agree between
-    all of these, so long as `keep` is the same.
+    labels: ``"own"``, or ``"complete"``: nothing is dropped from the training labels, the upper bound. keep: ``"own"``,
+    images with an object of their group, or ``"any"``, of any group (the paper's upper bound, more images); None: any
+    with complete labels, else own. only: the name of one group, or its position from 0, whose images are used alone;
+    the other groups' classes stay in the list of classes, but nobody looked for them, in training as in evaluation.
+    Labels, order and image ids (row numbers of the merge) agree between all of these, so long as `keep` is the same.
 
     Raises UserError for groups that overlap, hold an unknown class or get no image.
     """
@@ -43,15 +43,17 @@ class SimulatedMerge:
         groups: Mapping[str, Any],
         source: Source | None = None,
         evaluation: Source | None = None,
-        complete: bool = False,
-        keep: Literal["own", "any"] = "own",
+        labels: Literal["own", "complete"] = "own",
+        keep: Literal["own", "any"] | None = None,
         only: str | int | None = None,
         on_error: OnError = "raise",
         seed: int = 0,
         name: str = "simulated",
     ) -> None:
         self.groups, self.sources = _read_groups(groups)
-        if keep not in ("own", "any"):
+        if labels not in ("own", "complete"):
+            raise ValueError(f"Expected labels 'own' or 'complete', got {labels!r}.")
+        if keep not in ("own", "any", None):
             raise ValueError(f"Expected keep 'own' or 'any', got {keep!r}.")
         if isinstance(only, int) and 0 <= only < len(self.groups):
             only = list(self.groups)[only]
@@ -63,12 +65,13 @@ class SimulatedMerge:
         if source is None and evaluation is None:
             raise UserError("data.evaluation: there is nothing to evaluate on; give a fully labelled source.")
         self.source, self.evaluation = source, evaluation
-        self.fully, self.keep, self.only = complete, keep, only
+        self.fully, self.only = labels == "complete", only
+        self.keep = keep or ("any" if self.fully else "own")
         self.on_error, self.seed, self.name = on_error, seed, name
         self.classes = tuple(name for names in self.groups.values() for name in names)
 
     def load(self, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
-        """Train: partly labelled, unless `complete`; val, test: fully. Problems are those of the readers."""
+        """Train: partly labelled, unless `labels` is complete; val, test: fully. Problems are those of the readers."""
         return self._load(split, complete=self.fully)
 
     def complete(self, split: Split) -> tuple[AnnotationIndex, list[Problem]]:

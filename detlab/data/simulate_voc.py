@@ -13,8 +13,8 @@ from detlab.data.voc import VocSource
 def voc_split(
     root: str,
     groups: Mapping[str | int, Sequence[str]],
-    complete: bool = False,
-    keep: Literal["own", "any"] = "own",
+    labels: Literal["own", "complete"] = "own",
+    keep: Literal["own", "any"] | None = None,
     only: str | int | None = None,
     download: bool = False,
     on_error: OnError = "raise",
@@ -24,8 +24,8 @@ def voc_split(
     """Each year's trainval labelled for its own classes; val and test are the test set of 2007.
 
     root, download: see `VocSource`. groups: year → classes, ``{"2007": [...], "2012": [...]}``; the sources are
-    called voc2007 and voc2012. complete, keep, only (voc2007 or voc2012): see `SimulatedMerge`. With
-    ``complete=True, keep="any"`` it is the paper's upper bound: all images of both years that hold one of the classes.
+    called voc2007 and voc2012. labels, keep, only (voc2007 or voc2012): see `SimulatedMerge`. With
+    ``labels="complete"`` it is the paper's upper bound: all images of both years that hold one of the classes.
     """
     parts = {
         f"voc{year}": {
@@ -36,5 +36,5 @@ def voc_split(
     }
     test = VocSource(root, years=["2007"], val="test", test="test", download=download, name="voc2007")
     return SimulatedMerge(
-        parts, evaluation=test, complete=complete, keep=keep, only=only, on_error=on_error, seed=seed, name=name
+        parts, evaluation=test, labels=labels, keep=keep, only=only, on_error=on_error, seed=seed, name=name
     )

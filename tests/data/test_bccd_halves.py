@@ -57,7 +57,8 @@ def test_the_halves_are_disjoint_and_labelled_each_for_its_own(
     assert {path: path.read_bytes() for path in Path("data/bccd_halves").rglob("*") if path.is_file()} == written
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         source, bound = (
-            build_source(compose("check", [f"data={name}"]).data) for name in ("bccd_halves", "bccd_halves_complete")
+            build_source(compose("check", ["data=bccd_halves", f"data.labels={labels}"]).data)
+            for labels in ("own", "complete")
         )
     train, problems = source.load("train")
     test, _ = source.load("test")

@@ -203,6 +203,11 @@ def test_complete_labels_are_those_of_the_fully_labelled_version(
     assert [named(complete, row) for row in range(24)] == [named(index, row) for row in range(24)]
     assert merge.complete("val")[0].labels.tolist() == merge.load("val")[0].labels.tolist()  # type: ignore[index]
     assert MergeSource(sources, val=val).complete("train") is None
+    bound, _ = MergeSource(sources, val=val, complete=full | {"split": "everything"}, labels="complete").load("train")
+    assert [named(bound, row) for row in range(24)] == [named(index, row) for row in range(24)]
+    assert bound.annotated.all()
+    with pytest.raises(UserError, match="not every source knows all labels; give"):
+        MergeSource(sources, val=val, labels="complete").load("train")
 
 
 def test_a_merge_of_sources_that_know_all_labels_knows_them_too(

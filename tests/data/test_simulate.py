@@ -116,7 +116,7 @@ def test_each_group_gets_as_many_images_and_the_seed_decides_which() -> None:
 
 def test_the_bound_has_the_same_images_with_all_labels() -> None:
     partly, _ = SimulatedMerge(GROUPS, Fixed(), seed=3).load("train")
-    bound, _ = SimulatedMerge(GROUPS, Fixed(), seed=3, complete=True).load("train")
+    bound, _ = SimulatedMerge(GROUPS, Fixed(), seed=3, labels="complete", keep="own").load("train")
     assert bound.paths.tolist() == partly.paths.tolist()
     assert bound.annotated.all()
     expected = SimulatedMerge(GROUPS, Fixed(), seed=3).complete("train")[0]
@@ -241,7 +241,7 @@ def test_the_split_of_the_paper(tmp_path: Path) -> None:
     assert len(test) == 2
     assert [[box[0] for box in boxes(test, row, test.classes)] for row in range(2)] == [[], ["sheep", "person"]]
     assert test.paths.tolist() == source.load("val")[0].paths.tolist()
-    bound, _ = voc_split(str(tmp_path), PAPER, complete=True, keep="any").load("train")
+    bound, _ = voc_split(str(tmp_path), PAPER, labels="complete").load("train")
     assert [[box[0] for box in boxes(bound, row, bound.classes)] for row in range(len(bound))] == [
         ["cat", "person"], ["person"], ["cow"], ["bus", "cat"], ["cat"], ["car"],
     ]  # fmt: skip
@@ -252,7 +252,7 @@ def test_what_is_missing_is_also_counted_as_in_the_paper(tmp_path: Path) -> None
     # Of cat person | person | cow | bus cat | cat | car, four are labelled: cat, cow, bus and car.
     (note,) = voc_split(str(tmp_path), PAPER).notes()
     assert note.endswith("against all 6 images with one of the classes, 50.0% of 8 labels are missing")
-    assert voc_split(str(tmp_path), PAPER, complete=True).notes() == []
+    assert voc_split(str(tmp_path), PAPER, labels="complete").notes() == []
     assert voc_split(str(tmp_path), PAPER, only="voc2007").notes() == []
     partly, full = (getattr(voc_split(str(tmp_path), PAPER), name)("train")[0] for name in ("load", "complete"))
     assert missing_labels(partly, full).missing.sum() == 2  # within the four images that are there

@@ -24,6 +24,7 @@ from detlab.figures import png_bytes
 from detlab.figures.reliability import confusion_matrix, reliability_diagram
 from detlab.logs import log_to_file, quiet
 from detlab.outputs import rounded
+from detlab.pseudo.classifier.auxiliary import auxiliary
 from detlab.pseudo.classifier.files import save
 from detlab.pseudo.classifier.lit import LitClassifier
 from detlab.pseudo.classifier.metrics import confusion, reliability
@@ -67,6 +68,7 @@ def train(cfg: DictConfig, task: ProxyTask) -> dict[str, Any]:
     quiet()
     seed_everything(cfg.seed, verbose=False)
     data = build_datamodule(cfg)
+    data.source = auxiliary(data.source)
     data.setup()
     lit, batches = task.build(data, cfg.seed)
     train_batches = batches.train()

@@ -100,6 +100,12 @@ class ProxyTask:
                 "All boxes of %s are of classes of interest: nothing teaches the classifier to reject; "
                 "add task.crops.background=1.", data.source.name,
             )  # fmt: skip
+        if not data.train_index.annotated.all() and (self.recipe.background or self.recipe.partial):
+            log.warning(
+                "%s: not every class was looked for in every training image, so that crops of background may show "
+                "objects, which the classifier learns to reject; train it on fully labelled images (data.auxiliary of "
+                "a merge), or add task.crops.background=0 task.crops.partial=0.", data.source.name,
+            )  # fmt: skip
         sizes = box_sizes(data)
         centres = fit_centres(limited(sizes, self.largest).numpy(), self.clusters, seed)
         classifier = ProxyClassifier(

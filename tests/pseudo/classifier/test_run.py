@@ -128,3 +128,26 @@ def test_mistakes_get_one_sentence(detlab, squares: list[str], wrong: str, words
     assert words in result.err
     assert "Traceback" not in result.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_merge_lends_the_classifier_its_auxiliary_images_and_nothing_else(detlab, voc: Path, tmp_path: Path) -> None:
+    def entry(split: str, *more: str) -> str:
+        return "{" + ", ".join([f"format: voc, root: {voc}, split: {split}", *more]) + "}"
+
+    merge = [
+        "data=merge",
+        f"+data.sources.one={entry('train', 'classes: [red]')}",
+        f"+data.sources.two={entry('val', 'classes: [blue]')}",
+        f"data.val={entry('val')}",
+    ]
+    partly = detlab("train", *merge, *TOY)
+    assert partly.status == 0, partly.err
+    assert "objects, which the classifier learns to reject" in partly.out + partly.err
+    train, val = (len((voc / f"ImageSets/Main/{split}.txt").read_text().split()) for split in ("train", "val"))
+    assert f"crops of {train + val} images" in partly.out
+
+    whole = detlab("train", *merge, f"data.auxiliary={entry('val')}", *TOY, "overwrite=true")
+    assert whole.status == 0, whole.err
+    assert "learns to reject" not in whole.out + whole.err
+    assert f"crops of {val} images" in whole.out
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["classes"] == ["red", "blue"]
