@@ -43,7 +43,7 @@ def find_regions(
     nms: float | None,
     cap: int | None,
     min_side: float = 1.0,
-    before_nms: int = 1000,
+    before_nms: int = 300,
 ) -> Regions:
     """Predictions with IoU ≤ `max_iou` (θ1) with every labelled box of their image, flagged `ignore` or not. Those on
     labelled objects have left only after the NMS, so that their worse neighbours have gone with them.

@@ -3,9 +3,11 @@
     python experiments/benchmarks/pseudo_step.py [--threads 2] [--rounds 9]
 
 A whole step of `scale=mini` on the merge of scenes: forward, treatment, assignment, losses, backward; one batch of 16
-half-labelled pictures, the same for all. Weights are and stay those of the start of a training and the classifier is
-not trained: with ``pseudo.min_score=0`` the proxy is asked about as many regions as its cap allows, which is the most
-that it can cost. A ratio is the median over rounds of the step's time over that of the baseline in the same round.
+half-labelled pictures, the same for all. Weights are and stay those of the start of a training and the classifier,
+of the size that mini scale has, is not trained. With ``pseudo.min_score=0`` the proxy is asked about as many regions as
+its cap allows; with ``pseudo.confidence=0`` it looks at each of them and at its copies, which is the most that it can
+cost, and with ``=1`` at none of the copies, as at what is background. A training lies between. A ratio is the median
+over rounds of the step's time over that of the baseline in the same round.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         classifier = Path(folder) / "h.ckpt"
-        save(ProxyClassifier(CLASSES, SIZES, largest=32), classifier)
+        save(ProxyClassifier(CLASSES, SIZES, largest=32, width=0.5), classifier)
         for method in ("yolo", "retinanet"):
             compare(method, classifier, args.rounds)
 
@@ -49,9 +51,9 @@ def compare(method: str, classifier: Path, rounds: int) -> None:
         "background": ["pseudo=none"],
         "mask": ["pseudo=mask"],
         "soft sampling": ["pseudo=ignore"],
-        "proxy": proxy,
-        "proxy, 5 regions at most": [*proxy, "pseudo.cap=5"],
-        "proxy, 5, without patch-drop": [*proxy, "pseudo.cap=5", "pseudo.copies=0"],
+        "proxy, unsure of all": [*proxy, "pseudo.confidence=1"],
+        "proxy, sure of all": [*proxy, "pseudo.confidence=0"],
+        "proxy, sure of 20 regions": [*proxy, "pseudo.confidence=0", "pseudo.cap=20"],
     }
     batch: Batch | None = None
     steps = []
