@@ -116,13 +116,17 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from detlab.build import build_datamodule, build_module, experiment_row, find_checkpoint, rehearse_trainer
+    from detlab.pseudo.origins import replaced
     from detlab.trained import find_trained
 
     check(cfg, experiment_row())
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     if folder.holds_finished(config) and not cfg.overwrite:
         log.info("%s is finished already (overwrite=true runs it again).", folder.path)
-        return folder.read_metrics()
+        metrics = folder.read_metrics()
+        for name in replaced(metrics.get("learned_from", {}), config.get("pseudo")):
+            log.warning("%s holds another model than the one that %s learned from.", name, folder.path)
+        return metrics
     trained = find_trained(config)
     group.start(rehearse_trainer(cfg).world_size, "from detlab.train import follow; follow()")
     seed_everything(cfg.seed, verbose=False)
@@ -173,6 +177,7 @@ def _fit(
     from detlab.callbacks.speed import Speed
     from detlab.logs import quiet
     from detlab.outputs import save_results
+    from detlab.pseudo.origins import learned_from
     from detlab.runs import git_commit
 
     quiet()
@@ -242,6 +247,7 @@ def _fit(
                 if trained
                 else {}
             ),
+            **({"learned_from": models} if (models := learned_from(config.get("pseudo"))) else {}),
         }
         saved = save_results(folder, module, data, result, values, pictures=cfg.logger.pictures, tracker=tracker)
     finally:

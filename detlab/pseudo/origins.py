@@ -1,0 +1,34 @@
+"""Which trained models a run's pseudo-labels come from, told by what their checkpoints hold and not by where they lie."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detlab.runs import RunFolder
+
+
+def learned_from(pseudo: Mapping[str, Any] | None) -> dict[str, str]:
+    """For each run or checkpoint that the config group `pseudo` names: its path and the first twelve digits of its
+    checkpoint's SHA-256; those that cannot be read are left out."""
+    found = {}
+    for name in _named(pseudo or {}):
+        file = RunFolder(name).last if Path(name).is_dir() else Path(name)
+        if file.is_file():
+            found[name] = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    return found
+
+
+def replaced(before: Mapping[str, str], pseudo: Mapping[str, Any] | None) -> list[str]:
+    """Of the models that a finished run learned from, those that are others now; the config is the same, and so does
+    not tell."""
+    now = learned_from(pseudo)
+    return [name for name, digest in before.items() if name in now and now[name] != digest]
+
+
+def _named(pseudo: Mapping[str, Any]) -> list[str]:
+    classifier, detectors = pseudo.get("classifier"), pseudo.get("detectors") or []
+    runs = [str(entry["run"]) for entry in detectors if isinstance(entry, Mapping) and entry.get("run")]
+    return [*([classifier] if isinstance(classifier, str) else []), *runs]
