@@ -19,7 +19,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
+from detlab.callbacks.assignments import Assignments
 from detlab.callbacks.checkpoints import load_checkpoint
+from detlab.callbacks.gradients import ClassificationGradients
 from detlab.cores import cores
 from detlab.data.datamodule import DetectionDataModule, init_worker
 from detlab.data.dataset import DetectionDataset, collate
@@ -32,8 +34,11 @@ from detlab.logs import quiet
 from detlab.losses.alrp import ALRPCriterion
 from detlab.losses.rank_sort import RankSortCriterion
 from detlab.losses.ranking_classification import RankingClassification
+from detlab.losses.two_stage import TwoStageCriterion
 from detlab.losses.yolo import YOLOCriterion
+from detlab.models.faster_rcnn import FasterRCNN
 from detlab.models.yolo import YOLODetector
+from detlab.pseudo.proxy import ProxyPseudoLabels
 from detlab.pseudo.soft_sampling import SoftSampling
 from detlab.runs import RunFolder
 from detlab.structures import Batch
@@ -182,6 +187,7 @@ def pick_device(accelerator: str) -> torch.device:
 def refuse_combinations(cfg: DictConfig) -> None:
     """Raise UserError for parts that do not fit each other."""
     refuse_half_a_yolo(cfg)
+    refuse_half_a_faster_rcnn(cfg)
     refuse_soft_weights_of_ranks(cfg)
     quality = cfg.detector.head.get("quality", "none")
     if (cfg.loss.get("quality") is None) != (quality == "none"):
@@ -226,6 +232,48 @@ def refuse_half_a_yolo(cfg: DictConfig) -> None:
             f"loss.classes={trained} with scores from {scored}: add "
             f"{'' if 'classes' in cfg.postprocess else '+'}postprocess.classes={trained}."
         )
+
+
+def refuse_half_a_faster_rcnn(cfg: DictConfig) -> None:
+    """Raise UserError for a Faster R-CNN with a dense detector's loss or the other way round, and for what one cannot
+    do: treatments and callbacks that go by anchors."""
+    has_stages, wants_stages = _is_a(cfg.detector, FasterRCNN), _is_a(cfg.loss, TwoStageCriterion)
+    if has_stages and not wants_stages:
+        raise UserError(
+            f"{_name(cfg.loss)} trains one stage and {_name(cfg.detector)} has two: take loss=faster_rcnn, or another "
+            "detector, such as detector=retinanet."
+        )
+    if wants_stages and not has_stages:
+        raise UserError(
+            f"{_name(cfg.loss)} trains two stages and {_name(cfg.detector)} has one: take method=faster_rcnn, or "
+            "another loss, such as loss=focal_l1."
+        )
+    if not has_stages:
+        return
+    if cfg.postprocess.get("classes", "softmax") != "softmax":
+        raise UserError(
+            f"postprocess.classes={cfg.postprocess.classes}, but {_name(cfg.detector)} is trained with a softmax: take "
+            "postprocess=nms."
+        )
+    treatment = cfg.get("pseudo")
+    if treatment and _is_a(treatment, SoftSampling):
+        raise UserError(
+            f"pseudo=ignore weights the anchors of one stage and {_name(cfg.detector)} has two: take another "
+            "treatment, such as pseudo=mask, or another detector, such as method=retinanet."
+        )
+    if treatment and _is_a(treatment, ProxyPseudoLabels) and treatment.get("beta"):
+        raise UserError(
+            f"pseudo.beta={treatment.beta} mixes in the detector's own classes, and proposals of {_name(cfg.detector)} "
+            "have none: add pseudo.beta=0."
+        )
+    watching = {Assignments: "callbacks=assignments", ClassificationGradients: "callbacks=gradients"}
+    for node in (cfg.get("callbacks") or {}).values():
+        for kind, words in watching.items():
+            if node and "_target_" in node and _is_a(node, kind):
+                raise UserError(
+                    f"{words} watches the anchors of one stage and {_name(cfg.detector)} has two: take "
+                    "callbacks=default, or another detector, such as method=retinanet."
+                )
 
 
 def refuse_soft_weights_of_ranks(cfg: DictConfig) -> None:

@@ -91,7 +91,7 @@ def _proxy(finished: Any) -> Callable[[Any], list[Any]]:
         treatment.classifier.to(finished.device)
 
     def see(batch: Any) -> list[Detections]:
-        predictions, _ = finished.module(batch.images)
+        predictions, _ = finished.module.show(batch)
         labels = treatment.find(batch, predictions)
         boxes = labels.boxes / batch.scales[labels.image].repeat(1, 2)
         at = [labels.image == image for image in range(len(batch))]

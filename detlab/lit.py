@@ -15,18 +15,23 @@ from detlab.assigners.counts import Counts, count_matches
 from detlab.errors import ElsewhereError, UserError
 from detlab.losses.normalizer import process_count, reduce_mean
 from detlab.losses.quality import PredictedIoU, predicted_iou
-from detlab.matching import gather
+from detlab.matching import gather, of_one_class
 from detlab.metrics.iou_error import IoUError
 from detlab.metrics.mean_ap import DetectionMetrics
+from detlab.models.faster_rcnn import FasterRCNN, FirstStage
+from detlab.models.rois import draws_of
 from detlab.postprocess import Postprocess
 from detlab.pseudo.treatment import Treatment
 from detlab.schedule import Schedule
-from detlab.structures import Anchors, Assignment, Batch, Detections, Matched, Predictions, Targets
+from detlab.structures import Anchors, Assignment, Batch, Detections, Predictions, Targets
 from detlab.testing import Single, Testing
 
 
 class LitDetector(LightningModule):
     """A detector with its assigner, criterion and post-processing, each swappable.
+
+    criterion: of one stage, called with a `Matched`; of two (Faster R-CNN), with that of the anchors and a
+    `SecondStage`; the assigner is then that of the anchors.
 
     `total_batch`: images per optimiser step over all processes, for linear scaling of the learning rate. `testing`: how
     pictures are looked at outside validation, which, coming often, looks at each once; None: once. `pseudo`: what is
@@ -40,7 +45,7 @@ class LitDetector(LightningModule):
         self,
         detector: nn.Module,
         assigner: Callable[[Anchors, list[Targets], Predictions], Assignment],
-        criterion: Callable[[Matched], dict[str, Tensor]],
+        criterion: Callable[..., dict[str, Tensor]],
         postprocess: Postprocess,
         classes: Sequence[str],
         schedule: Schedule | None = None,
@@ -77,6 +82,16 @@ class LitDetector(LightningModule):
                 self._say(batch.skipped)
                 return None
             batch = without_signal(batch, len(self.classes))  # the others wait for this process in every reduction
+        two = isinstance(self.detector, FasterRCNN)
+        losses, counts = self._two_stages(batch) if two else self._one_stage(batch)
+        total = torch.stack(list(losses.values())).sum()
+        refuse_non_finite(total, losses, batch)
+        watched = {**getattr(self.criterion, "watched", {}), **self.pseudo.watched}
+        named = {f"loss_{name}": loss for name, loss in losses.items()}
+        self._say(batch.skipped, counts, loss=total, **named, **watched)
+        return total
+
+    def _one_stage(self, batch: Batch) -> tuple[dict[str, Tensor], Counts]:
         predictions, anchors = self(batch.images)
         with torch.no_grad():
             labels = self.pseudo.after_forward(batch, anchors, predictions.detach(), self.global_step)
@@ -84,13 +99,33 @@ class LitDetector(LightningModule):
         assignment = self.assigner(anchors, targets, predictions.detach())
         matched = gather(anchors, targets, assignment, predictions)
         losses = self.criterion(self.pseudo.amend(matched, anchors, targets, labels))
-        total = torch.stack(list(losses.values())).sum()
-        refuse_non_finite(total, losses, batch)
-        watched = {**getattr(self.criterion, "watched", {}), **self.pseudo.watched}
-        counts = count_matches(batch.targets, assignment)
-        named = {f"loss_{name}": loss for name, loss in losses.items()}
-        self._say(batch.skipped, counts, loss=total, **named, **watched)
-        return total
+        return losses, count_matches(batch.targets, assignment)
+
+    def _two_stages(self, batch: Batch) -> tuple[dict[str, Tensor], Counts]:
+        """As one stage, and after it another on what the first proposes. Counted are anchors of the first."""
+        assert isinstance(self.detector, FasterRCNN)
+        first = self._propose(batch)
+        with torch.no_grad():
+            regions, anchors = first.proposals.as_predictions(len(self.classes))
+            labels = self.pseudo.after_forward(batch, anchors, regions, self.global_step)
+        targets = self.pseudo.add_boxes(self.pseudo.treat(batch.targets), labels)
+        objects = [of_one_class(t) for t in targets]
+        assignment = self.assigner(first.anchors, objects, first.predictions.detach())
+        matched = gather(first.anchors, objects, assignment, first.predictions)
+        with draws_of(self.global_step, self.device):
+            losses = self.criterion(matched, self.detector.learn(first, targets))
+        return losses, count_matches(targets, assignment)
+
+    def _propose(self, batch: Batch) -> FirstStage:
+        assert isinstance(self.detector, FasterRCNN)
+        sizes = [(int(height), int(width)) for height, width in batch.sizes.tolist()]
+        return self.detector.propose(self.detector.features(batch.images), sizes)
+
+    def show(self, batch: Batch) -> tuple[Predictions, Anchors]:
+        """What a treatment of missing labels is shown of a batch: predictions for the anchors, or the proposals."""
+        if isinstance(self.detector, FasterRCNN):
+            return self._propose(batch).proposals.as_predictions(len(self.classes))
+        return self(batch.images)
 
     def _say(self, skipped: int, counts: Counts | None = None, **losses: Tensor) -> None:
         """Log a training step: losses, what the criterion watches, how many anchors the objects got, skipped pictures,

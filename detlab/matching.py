@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -16,7 +18,8 @@ def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, pre
     Weights of the classification loss: an ignored anchor has none; background counts 1 for the classes its
     image's annotators looked for and 0 for the others; a positive anchor counts its box's weight for those classes,
     and for every class to which the box itself gives probability (its label, or its soft `probs`), looked for or
-    not. Boxes without `probs` in a batch where others have them get their label as a one-hot row.
+    not. Boxes without `probs` in a batch where others have them get their label as a one-hot row. A box's own
+    `box_weights` are those of the box losses alone; what they take from the positives counts as pseudo-labels.
 
     Weights of the objectness: an ignored anchor has none; a positive one its box's weight; background 1, unless its
     most probable class is none that its image's annotators looked for: then what is there may be an object that
@@ -30,6 +33,8 @@ def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, pre
             raise ValueError(f"Expected `annotated` for {num_classes} classes, got {len(t.annotated)}.")
     gt_index = assignment.gt_index
     labels, weights, boxes = (_pad([getattr(t, name) for t in targets]) for name in ("labels", "weights", "boxes"))
+    separate = any(t.box_weights is not None for t in targets)
+    of_boxes = _pad([t.weights if t.box_weights is None else t.box_weights for t in targets]) if separate else weights
     annotated = torch.stack([t.annotated for t in targets])  # [B, C]
     per_image = labels.shape[1]
 
@@ -37,26 +42,26 @@ def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, pre
     partly_annotated = not bool(annotated.all())  # the host has just waited for `nonzero` anyway
     image = positive.div(max(anchor_count, 1), rounding_mode="floor")
     source = image * per_image + gt_index.flatten()[positive]  # [P] into the flattened (B, G)
-    box_weights = weights.flatten()[source]
+    own_weights, box_weights = weights.flatten()[source], of_boxes.flatten()[source]
     positive_labels = labels.flatten()[source]
 
     anchor_labels = labels.new_full((batch * anchor_count,), -1)
     anchor_labels[positive] = positive_labels
     class_weights = (gt_index != IGNORED).to(weights.dtype)
-    class_weights.view(-1)[positive] = box_weights
+    class_weights.view(-1)[positive] = own_weights
     class_weights = class_weights[..., None]  # [B, A, 1]
 
     class_targets = None
     soft = any(t.probs is not None for t in targets)
     if soft or partly_annotated:
-        rows = _pad([_class_rows(t, num_classes) for t in targets]).flatten(0, 1)[source]  # [P, C]
+        rows = _pad([class_rows(t) for t in targets]).flatten(0, 1)[source]  # [P, C]
         if soft:
             class_targets = rows.new_zeros(batch * anchor_count, num_classes)
             class_targets[positive] = rows
             class_targets = class_targets.view(batch, anchor_count, num_classes)
         if partly_annotated:
             class_weights = class_weights * annotated[:, None]  # [B, A, C]
-            class_weights.view(-1, num_classes)[positive] = box_weights[:, None] * (annotated[image] | (rows > 0))
+            class_weights.view(-1, num_classes)[positive] = own_weights[:, None] * (annotated[image] | (rows > 0))
 
     object_targets = object_weights = None
     if predictions.objectness is not None:
@@ -65,7 +70,7 @@ def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, pre
         if partly_annotated:
             likeliest = predictions.logits.detach().argmax(-1)  # [B, A]
             object_weights = object_weights * annotated.gather(1, likeliest)
-        object_weights.view(-1)[positive] = box_weights
+        object_weights.view(-1)[positive] = own_weights
 
     quality = predictions.quality
     anchor = positive - image * anchor_count
@@ -86,16 +91,25 @@ def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, pre
         object_targets=object_targets,
         object_weights=object_weights,
         ignored=gt_index == IGNORED,
+        pseudo=(own_weights - box_weights).clamp(min=0).sum() if separate else None,
     )
+
+
+def of_one_class(targets: Targets) -> Targets:
+    """For a first stage, which knows one class, any object. An image counts as looked at where its annotators looked
+    for every class: what is background to some may be an object to others."""
+    return replace(
+        targets, labels=torch.zeros_like(targets.labels), annotated=targets.annotated.all()[None], probs=None
+    )
+
+
+def class_rows(targets: Targets) -> Tensor:
+    """Class probabilities ``[G, C]``: the soft ones, or the labels as one-hot rows."""
+    if targets.probs is not None:
+        return targets.probs.float()
+    return one_hot(targets.labels, len(targets.annotated)).float()
 
 
 def _pad(fields: list[Tensor]) -> Tensor:
     """B tensors ``[G, …]`` → ``[B, max G, …]``."""
     return pad_sequence(fields, batch_first=True)
-
-
-def _class_rows(targets: Targets, num_classes: int) -> Tensor:
-    """Class probabilities ``[G, C]``: the soft ones, or the labels as one-hot rows."""
-    if targets.probs is not None:
-        return targets.probs.float()
-    return one_hot(targets.labels, num_classes).float()

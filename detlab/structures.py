@@ -48,6 +48,8 @@ class Targets(_Movable):
     weights: float32 ``[G]``, 1 for hand-made labels. ignore: bool ``[G]`` (crowd / difficult): neither
     positive nor negative. annotated: bool ``[C]``: the classes this image's annotators looked for.
     probs: float32 ``[G, C]`` or None: soft class probabilities where a pseudo-label has them.
+    box_weights: float32 ``[G]`` or None: of the box losses, where those are not `weights` (0: where the object is, its
+    corners are not known well enough to be learnt).
     """
 
     boxes: Tensor
@@ -56,6 +58,7 @@ class Targets(_Movable):
     ignore: Tensor
     annotated: Tensor
     probs: Tensor | None = None
+    box_weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -69,6 +72,7 @@ class Targets(_Movable):
             self.ignore[keep],
             self.annotated,
             None if self.probs is None else self.probs[keep],
+            None if self.box_weights is None else self.box_weights[keep],
         )
 
     @staticmethod
@@ -152,7 +156,8 @@ class Anchors(NamedTuple):
 class Predictions(NamedTuple):
     """logits ``[B, A, C]``; boxes ``[B, A, 4]`` decoded, xyxy pixels; deltas ``[B, A, 4]`` the encoded offsets
     the boxes came from; quality ``[B, A]`` logits of the quality branch, or None; objectness ``[B, A]`` logits of there
-    being any object (YOLO), or None: then the class scores say so themselves."""
+    being any object (YOLO, Faster R-CNN), or None: then the class scores say so themselves. Of a second stage A are the
+    regions, others in each image, and boxes and deltas ``[B, A, C, 4]``: every class has its own."""
 
     logits: Tensor
     boxes: Tensor

@@ -98,7 +98,7 @@ class WatchPseudoLabels(Callback):
         parts = []
         for start in range(0, len(samples), batch_size):
             batch = collate(samples[start : start + batch_size]).to(module.device)
-            predictions, _ = module(batch.images)
+            predictions, _ = module.show(batch)
             labels: PseudoLabels = module.pseudo.find(batch, predictions.detach())
             boxes = labels.boxes / batch.scales[labels.image].repeat(1, 2)
             columns = (batch.image_ids[labels.image], labels.labels, boxes, labels.objectness)

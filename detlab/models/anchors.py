@@ -19,6 +19,9 @@ class AnchorGenerator:
     The defaults are RetinaNet's nine (Lin et al. 2017b, §4); ``scale=8, octaves=1, ratios=(1,)`` is the single
     square of ATSS and PAA. `shrink` multiplies `scale`: a resolution far below the papers' wants smaller anchors
     whatever the method. Order: level, row, column, anchor of the location.
+
+    center: where in its location an anchor's centre is, in strides; whole: halves of its sides are rounded to whole
+    pixels. ``center=0, whole=True`` are torchvision's, which its trained weights go with.
     """
 
     def __init__(
@@ -28,6 +31,8 @@ class AnchorGenerator:
         octaves: int = 3,
         ratios: Sequence[float] = (0.5, 1.0, 2.0),
         shrink: float = 1.0,
+        center: float = 0.5,
+        whole: bool = False,
     ) -> None:
         if not levels or min(levels) < 0:
             raise ValueError(f"Expected pyramid levels ≥ 0, got {tuple(levels)}.")
@@ -41,6 +46,7 @@ class AnchorGenerator:
         self.scale = float(scale * shrink)
         self.octaves = octaves
         self.ratios = tuple(float(ratio) for ratio in ratios)
+        self.center, self.whole = float(center), whole
 
     @property
     def per_location(self) -> int:
@@ -52,7 +58,8 @@ class AnchorGenerator:
         if len(sizes) != len(self.levels):
             raise ValueError(f"Expected {len(self.levels)} feature maps, got {len(sizes)}.")
         shapes = _shapes(self.scale, self.octaves, self.ratios)
-        return _anchors(self.levels, shapes, tuple((int(h), int(w)) for h, w in sizes), device)
+        plain = tuple((int(h), int(w)) for h, w in sizes)
+        return _anchors(self.levels, shapes, plain, device, self.center, self.whole)
 
 
 def _shapes(scale: float, octaves: int, ratios: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
@@ -68,10 +75,14 @@ def _anchors(
     shapes: tuple[tuple[float, float], ...],
     sizes: tuple[tuple[int, int], ...],
     device: torch.device,
+    center: float = 0.5,
+    whole: bool = False,
 ) -> Anchors:
     # Made in validation under inference mode, they could not be used by a training step afterwards.
     with torch.inference_mode(False), torch.no_grad():
-        per_level = [_level_anchors(2**level, shapes, *size, device) for level, size in zip(levels, sizes)]
+        per_level = [
+            _level_anchors(2**level, shapes, *size, device, center, whole) for level, size in zip(levels, sizes)
+        ]
         counts = tuple(len(boxes) for boxes in per_level)
         level = torch.repeat_interleave(
             torch.arange(len(levels), device=device), torch.tensor(counts, device=device), output_size=sum(counts)
@@ -80,10 +91,17 @@ def _anchors(
 
 
 def _level_anchors(
-    stride: int, shapes: tuple[tuple[float, float], ...], height: int, width: int, device: torch.device
+    stride: int,
+    shapes: tuple[tuple[float, float], ...],
+    height: int,
+    width: int,
+    device: torch.device,
+    center: float = 0.5,
+    whole: bool = False,
 ) -> Tensor:
     half = torch.tensor(shapes, device=device) * stride / 2
-    y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) * stride
-    x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) * stride
-    center = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1)[:, :, None]
-    return torch.cat([center - half, center + half], -1).reshape(-1, 4)  # [H, W, K, 4]
+    half = half.round() if whole else half
+    y = (torch.arange(height, device=device, dtype=torch.float32) + center) * stride
+    x = (torch.arange(width, device=device, dtype=torch.float32) + center) * stride
+    middle = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1)[:, :, None]
+    return torch.cat([middle - half, middle + half], -1).reshape(-1, 4)  # [H, W, K, 4]

@@ -16,7 +16,8 @@ class FPN(nn.Module):
 
     in_channels, in_levels: the backbone's maps, finest first. levels: consecutive output levels, starting at
     one of the backbone's; those above its last are strided convolutions, the first on the backbone's last map
-    (`extra` "c5": RetinaNet) or on the pyramid's (`extra` "p5": ATSS, PAA), each further one after a ReLU.
+    (`extra` "c5": RetinaNet) or on the pyramid's (`extra` "p5": ATSS, PAA), each further one after a ReLU; or every
+    second pixel of the level below (`extra` "pool": Faster R-CNN), without weights.
     norm: "gn" adds group norm after each convolution of the pyramid.
     `forward`: list of ``[B, in_channels[i], h, w]`` → list of ``[B, out_channels, h, w]``, one per level.
     """
@@ -28,13 +29,15 @@ class FPN(nn.Module):
         out_channels: int = 256,
         levels: Sequence[int] = (3, 4, 5, 6, 7),
         norm: Literal["gn"] | None = None,
-        extra: Literal["c5", "p5"] = "c5",
+        extra: Literal["c5", "p5", "pool"] = "c5",
     ) -> None:
         super().__init__()
         if len(in_channels) != len(in_levels):
             raise ValueError(f"Expected as many in_channels as in_levels, got {in_channels} and {in_levels}.")
         if not levels or list(levels) != list(range(levels[0], levels[-1] + 1)):
             raise ValueError(f"Expected consecutive pyramid levels, got {tuple(levels)}.")
+        if extra not in ("c5", "p5", "pool"):
+            raise ValueError(f"Expected extra c5, p5 or pool, got {extra!r}.")
         if levels[0] not in in_levels:
             raise ValueError(
                 f"Expected pyramid levels starting at one of the backbone's {tuple(in_levels)}, got {tuple(levels)}."
@@ -50,7 +53,8 @@ class FPN(nn.Module):
         self.extra = nn.ModuleList()
         for index in range(len(levels) - len(merged)):
             source = in_channels[-1] if index == 0 and self.from_backbone else out_channels
-            self.extra.append(nn.Conv2d(source, out_channels, 3, 2, 1))
+            pool = extra == "pool"
+            self.extra.append(nn.MaxPool2d(1, 2) if pool else nn.Conv2d(source, out_channels, 3, 2, 1))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
@@ -64,8 +68,8 @@ class FPN(nn.Module):
             inner[index] = inner[index] + above
         outputs = [output(x) for output, x in zip(self.output, inner)]
         x = features[-1] if self.from_backbone else outputs[-1]
-        for index, conv in enumerate(self.extra):
-            x = conv(x.relu() if index else x)
+        for index, coarser in enumerate(self.extra):
+            x = coarser(x.relu() if index and isinstance(coarser, nn.Conv2d) else x)
             outputs.append(x)
         return outputs
 

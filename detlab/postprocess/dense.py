@@ -25,7 +25,7 @@ class Postprocess:
     dropped.
 
     classes: p(class) where there is an objectness, as the loss had it: "softmax" over the classes or "sigmoid" of each.
-    A quality beside an objectness is left out.
+    A quality beside an objectness is left out. Boxes may be one per anchor or, of a second stage, one per class.
 
     Raises ValueError for counts below 1 or a threshold outside [0, 1).
     """
@@ -68,7 +68,9 @@ class Postprocess:
         objectness = predictions.objectness
         scores, index = self._top(predictions.logits, quality, objectness, anchors.level_sizes)  # [B, K]
         anchor = index.div(num_classes, rounding_mode="floor")
-        boxes = predictions.boxes.gather(1, anchor[..., None].expand(-1, -1, 4)).float()
+        own = predictions.boxes.dim() == 4  # every class of an anchor has a box of its own
+        place = (index if own else anchor)[..., None].expand(-1, -1, 4)
+        boxes = predictions.boxes.flatten(1, -2).gather(1, place).float()
         finite = boxes.isfinite().all(-1)
         boxes = clip_boxes(boxes, sizes)
         has_area = (boxes[..., 2:] > boxes[..., :2]).all(-1)

@@ -1,12 +1,13 @@
-"""Pseudo-labels that belong to predictions, written into what the losses see."""
+"""Pseudo-labels that belong to predictions, written into what the losses see, or among the targets."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from detlab.pseudo.treatment import PseudoLabels
-from detlab.structures import Matched
+from detlab.structures import Matched, Targets
 
 
 def amend(matched: Matched, labels: PseudoLabels | None) -> Matched:
@@ -48,6 +49,33 @@ def amend(matched: Matched, labels: PseudoLabels | None) -> Matched:
         changes["object_targets"] = object_targets.view(matched.object_targets.shape)
         changes["object_weights"] = object_weights.view(matched.object_targets.shape)
     return matched._replace(**changes)
+
+
+def with_boxes(targets: list[Targets], labels: PseudoLabels | None) -> list[Targets]:
+    """`targets` and behind them a box for each labelled prediction, with p̃(c) as its soft classes and p̃(O) as its
+    weight; its corners are not learnt. Neighbours, labelled or spared, are not asked: whoever overlaps the box enough
+    will learn from it, or be ignored, as with any other."""
+    if labels is None or not labels.size:
+        return targets
+    rows = labels.anchor == labels.owner
+    image = labels.image[rows]
+    fields = [field[rows] for field in (labels.boxes, labels.probs, labels.objectness)]
+    return [_with_boxes(t, *(field[image == at] for field in fields)) for at, t in enumerate(targets)]
+
+
+def _with_boxes(t: Targets, boxes: Tensor, probs: Tensor, weights: Tensor) -> Targets:
+    if not len(boxes):
+        return t
+    own = one_hot(t.labels, len(t.annotated)).to(probs.dtype) if t.probs is None else t.probs
+    return Targets(
+        boxes=torch.cat([t.boxes, boxes.to(t.boxes)]),
+        labels=torch.cat([t.labels, probs.argmax(1)]),
+        weights=torch.cat([t.weights, weights.to(t.weights)]),
+        ignore=torch.cat([t.ignore, t.ignore.new_zeros(len(boxes))]),
+        annotated=t.annotated,
+        probs=torch.cat([own, probs]),
+        box_weights=torch.cat([t.weights if t.box_weights is None else t.box_weights, t.weights.new_zeros(len(boxes))]),
+    )
 
 
 def _own_classes(matched: Matched, classes: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from detlab.boxes import clip_boxes
 from detlab.errors import UserError, nearest
-from detlab.pseudo.amend import amend
+from detlab.pseudo.amend import amend, with_boxes
 from detlab.pseudo.background import AllBackground
 from detlab.pseudo.candidates import Regions, find_regions, highest_iou, overlapping
 from detlab.pseudo.treatment import PseudoLabels, Treatment
@@ -63,6 +63,10 @@ class ProxyPseudoLabels(Treatment):
     classes: "any" (the paper), or "unannotated": only such that the image's annotators did not look for. Classes of the
     classifier that the detector does not have count as rejected.
 
+    A detector of two stages (Faster R-CNN) is labelled by boxes: the regions are its proposals, and the sure ones
+    become objects of both stages, with p̃(c) as classes, p̃(O) as weight and no coordinate loss. `neighbours` is then of
+    no meaning, and `beta` must be 0: proposals have no class.
+
     masked: besides, the mask (`Treatment`) for predictions without a label; false, the paper: they are background.
     An image whose annotators looked for every class gets no pseudo-labels. Raises ValueError for values out of range,
     UserError where `classifier` cannot be read or shares no class with the detector.
@@ -83,7 +87,7 @@ class ProxyPseudoLabels(Treatment):
         objectness: Literal["proxy", "product"] = "proxy",
         min_score: float = 0.05,
         nms: float | None = 0.5,
-        cap: int | None = 20,
+        cap: int | None = 5,
         neighbours: Literal["label", "spare", "background"] = "spare",
         classes: Literal["any", "unannotated"] = "any",
         masked: bool = False,
@@ -157,6 +161,9 @@ class ProxyPseudoLabels(Treatment):
         for name, count in (("regions", asked), ("labels", kept)):
             self.watched[f"pseudo_{name}_per_image"] = batch.images.new_tensor(count / max(1, len(batch)))
         return labels
+
+    def add_boxes(self, targets: list[Targets], labels: PseudoLabels | None) -> list[Targets]:
+        return with_boxes(targets, labels)
 
     def amend(
         self,

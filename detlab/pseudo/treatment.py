@@ -1,4 +1,4 @@
-"""The three places at which a treatment of missing labels may step into a training step."""
+"""The places at which a treatment of missing labels may step into a training step."""
 
 from __future__ import annotations
 
@@ -80,6 +80,12 @@ class Treatment:
 
     def treat(self, targets: list[Targets]) -> list[Targets]:
         """The targets that assigner and losses go by, from those of the annotators."""
+        return targets
+
+    def add_boxes(self, targets: list[Targets], labels: PseudoLabels | None) -> list[Targets]:  # noqa: ARG002
+        """In place of `amend`, for a detector of two stages: its second stage looks at other regions than those that
+        `after_forward` saw, so that labels can only be boxes. `labels` are of proposals; the result is what both stages
+        learn from, in the place of `targets` (those of `treat`), whose boxes stay the first ones of each image."""
         return targets
 
     def amend(
