@@ -10,7 +10,7 @@ import numpy as np
 from detlab.pages import content
 from detlab.pages.pictures import examples
 from detlab.pages.render import render
-from detlab.pages.wording import duration, effect, fine, number, plain, short_commit
+from detlab.pages.wording import counted, duration, effect, fine, number, plain, short_commit
 from detlab.study.table import Run, Table, TableRow, Verdict, points
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def comparison_page(table: Table) -> str:
         dots=_dots(table),
         curves=_curves(table),
         per_class=_per_class(table),
+        better=_better(table),
         costs=_costs(table),
         examples=examples(table),
         differences=_differences(table),
@@ -131,11 +132,12 @@ def _logged(table: Table, column: str) -> dict[int, list[Curve]]:
 
 
 def _per_class(table: Table) -> list[tuple[str, list[tuple[str, int | None, bool]]]]:
-    """(class, (mean AP over seeds, its shade 0 … 100, whether it is the best) of each row)
-    of each class; no shade where there is no value."""
-    names = content.class_names(table)
+    """(class, (mean over seeds of AP, or of what the study names, its shade 0 … 100, whether it is the best) of each
+    row) of each class; no shade where there is no value."""
+    metric = table.by_class or "AP"
     means = {
-        name: [summary.mean if (summary := row.summary(f"AP/{name}")) else None for row in table.rows] for name in names
+        name: [summary.mean if (summary := row.summary(f"{metric}/{name}")) else None for row in table.rows]
+        for name in content.class_names(table)
     }
     known = [value for values in means.values() for value in values if value is not None]
     least, most = min(known, default=0.0), max(known, default=0.0)
@@ -147,6 +149,13 @@ def _per_class(table: Table) -> list[tuple[str, list[tuple[str, int | None, bool
             (name, [(number(v, "AP"), shade, v is not None and v == best) for v, shade in zip(values, shades)])
         )
     return result
+
+
+def _better(table: Table) -> list[tuple[str, str]]:
+    """(title, "n of N classes") of each row beside the first, where the study names a metric by class."""
+    titles = {row.name: row.title for row in table.rows}
+    found = content.better_classes(table) if table.by_class else {}
+    return [(titles[name], f"{count} of {counted(of, 'class', 'classes')}") for name, (count, of) in found.items()]
 
 
 def _costs(table: Table) -> list[tuple[TableRow, list[str]]]:

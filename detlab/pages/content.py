@@ -145,6 +145,18 @@ def first_run(row: TableRow) -> Run | None:
     return min(row.finished, key=lambda run: run.seed, default=None)
 
 
+def better_classes(table: Table) -> dict[str, tuple[int, int]]:
+    """Of each row but the first, in how many classes it is better than the first, and of how many; by `by_class`."""
+    names = [f"{table.by_class}/{name}" for name in class_names(table)]
+    first, *others = ([row.summary(name) for name in names] for row in table.rows)
+    found = {}
+    for row, summaries in zip(table.rows[1:], others):
+        pairs = [(a.mean, b.mean) for a, b in zip(first, summaries) if a and b]
+        if pairs:
+            found[row.name] = sum(own > base for base, own in pairs), len(pairs)
+    return found
+
+
 def class_names(table: Table) -> list[str]:
     """The classes that finished runs were evaluated on, in the order of the first run that names them."""
     names: dict[str, None] = {}

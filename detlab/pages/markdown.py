@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from detlab.pages import content
-from detlab.pages.wording import counted, duration, effect, fine, plain, short_commit
+from detlab.pages.wording import counted, duration, effect, fine, number, plain, short_commit
 from detlab.study.table import Table, TableRow
 
 
@@ -22,6 +22,7 @@ def comparison_markdown(table: Table) -> str:
             "Failed", [f"{_label(gap.row)}: {text(gap.words)} ({code(gap.folder)})" for gap in content.failures(table)]
         ),
         _missing(table),
+        _by_class(table),
         _costs(table),
         _noise(table),
         _differences(table),
@@ -107,6 +108,25 @@ def _missing(table: Table) -> str:
     commands = content.mending(table)
     said = _listed("Not there yet", [f"{_label(gap.row)}: {text(gap.words)}" for gap in found])
     return f"{said}\n\n{_fenced(commands)}" if commands else said
+
+
+def _by_class(table: Table) -> str:
+    """Mean over seeds for each class, in a column per row, where the study names a metric for it."""
+    names = content.class_names(table) if table.by_class else []
+    rows = [row for row in table.rows if row.finished]
+    if not names or not rows:
+        return ""
+    better = content.better_classes(table)
+    lines = []
+    for name in names:
+        summaries = [row.summary(f"{table.by_class}/{name}") for row in rows]
+        means = [summary.mean if summary else None for summary in summaries]
+        best = content.best(means, table.by_class)
+        lines.append([text(name), *(_bold(number(v, table.by_class), v is not None and v == best) for v in means)])
+    if rows[0] is table.rows[0] and better:
+        above = [f"{better[row.name][0]} of {better[row.name][1]}" if row.name in better else "" for row in rows]
+        lines.append([f"above {code(rows[0].name)}", *above])
+    return f"## {table.by_class} by class\n\n" + grid(["class", *(code(row.name) for row in rows)], lines)
 
 
 def _costs(table: Table) -> str:

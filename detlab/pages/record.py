@@ -44,6 +44,7 @@ def record_text(table: Table) -> str:
         "command": table.command,
         "commits": commits(table),
         "metrics": list(table.metrics),
+        **({"by_class": table.by_class} if table.by_class else {}),
         "seed_noise": {m: {"sd": _rounded(p[0]), "degrees_of_freedom": p[1]} for m, p in noise.items() if p},
         "claims": [_claim(verdict) for verdict in table.verdicts],
         "rows": [
@@ -84,7 +85,7 @@ def table_of_record(path: str | Path) -> Table:
         raise UserError(
             f"{path}: this is no comparison that detlab report has recorded ({type(error).__name__}: {error})."
         ) from None
-    return Table(rows=rows, verdicts=verdicts, **words)
+    return Table(rows=rows, verdicts=verdicts, by_class=content.get("by_class", ""), **words)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -50,6 +50,7 @@ def table_of_study(
         source=study.source,
         notes=study.notes,
         command=_command(_experiments(study), chosen, wanted),
+        by_class=study.by_class,
     )
 
 

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from detlab.errors import UserError, nearest
 from detlab.launch import CONFIG_DIR
 from detlab.study.grammar import parse_claim
-from detlab.study.metric_names import check_metric
+from detlab.study.metric_names import PER_CLASS, check_metric
 from detlab.study.strict_yaml import read_yaml
 
 EXPERIMENTS = CONFIG_DIR / "experiment"
 METRICS = ("AP", "AP50", "AP75", "AP90")
 
-_KEYS = ("title", "source", "metrics", "rows", "claims", "notes")
+_KEYS = ("title", "source", "metrics", "by_class", "rows", "claims", "notes")
 _ROW_KEYS = ("title", "paper", "experiment")
 _CLAIM_KEYS = ("claim", "source")
 
@@ -41,7 +41,8 @@ class ClaimSpec(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """`name` is ``<paper>/<table>``, `metrics` the columns in order; the rest is as written in the file."""
+    """`name` is ``<paper>/<table>``, `metrics` the columns in order; by_class: a metric to be shown for each class too
+    (AP, AP50), or empty; the rest is as written in the file."""
 
     path: Path
     name: str
@@ -49,6 +50,7 @@ class Study:
     rows: tuple[RowSpec, ...]
     source: str = ""
     metrics: tuple[str, ...] = METRICS
+    by_class: str = ""
     claims: tuple[ClaimSpec, ...] = ()
     notes: str = ""
 
@@ -89,6 +91,7 @@ def read_study(path_or_name: str | Path, experiments: str | Path | None = None) 
         title=_text(content["title"], f"{path}: title"),
         source=_text(content.get("source"), f"{path}: source"),
         metrics=_metrics(path, content.get("metrics", METRICS)),
+        by_class=_by_class(path, content.get("by_class")),
         rows=rows,
         claims=_claims(path, content.get("claims"), [row.name for row in rows]),
         notes=_text(content.get("notes"), f"{path}: notes"),
@@ -133,6 +136,12 @@ def _metrics(path: Path, value: Any) -> tuple[str, ...]:
         if name in value[:position]:
             raise UserError(f"{path}: metrics: '{name}' stands there twice; take one away.")
     return tuple(value)
+
+
+def _by_class(path: Path, value: Any) -> str:
+    if value is not None and value not in PER_CLASS:
+        raise UserError(f"{path}: by_class: expected {' or '.join(PER_CLASS)}, got {_short(value)}.")
+    return value or ""
 
 
 def _rows(path: Path, study: str, value: Any, experiments: str | Path) -> tuple[RowSpec, ...]:

@@ -105,6 +105,7 @@ class Table:
     source: str = ""  # where the paper's numbers stand
     notes: str = ""
     command: str = ""  # makes the whole table
+    by_class: str = ""  # a metric that is told for each class, too
 
     @property
     def complete(self) -> bool:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from detlab.pages.content import class_names
 from detlab.pages.markdown import code, comparison_markdown, grid, text
 from detlab.study.table import Table
 
@@ -75,3 +77,24 @@ def test_code() -> None:
 
 def test_grid() -> None:
     assert grid(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | ---: |\n| 1 | 2 |"
+
+
+def test_a_metric_by_class_says_in_how_many_a_row_is_above_the_first(sample: Table) -> None:
+    assert "by class" not in comparison_markdown(sample)
+    table = replace(sample, by_class="AP")
+    found = tables(comparison_markdown(table))[2]
+    finished = [row for row in sample.rows if row.finished]
+    assert found[0] == ["class", *(f"`{row.name}`" for row in finished)]
+    classes = found[2:-1]
+    names = class_names(sample)
+    assert [line[0] for line in classes] == [text(name) for name in names]
+    better, known = ({row.name: 0 for row in finished} for _ in range(2))
+    for name, (_, *values) in zip(names, classes, strict=True):
+        means = [row.summary(f"AP/{name}") for row in finished]
+        assert [value.strip("*") for value in values] == [f"{mean.mean:.1f}" if mean else "–" for mean in means]
+        for row, mean in zip(finished, means, strict=True):
+            if mean and means[0]:
+                better[row.name] += mean.mean > means[0].mean
+                known[row.name] += 1
+    counts = [f"{better[row.name]} of {known[row.name]}" for row in finished[1:]]
+    assert found[-1] == ["above `nine_l1`", "", *counts]

@@ -114,7 +114,7 @@ def test_every_study_of_this_checkout_can_be_read():
 
 
 ROWS = "title: T\nrows: {a: , b: }\n"
-KEYS = "title, source, metrics, rows, claims, notes"
+KEYS = "title, source, metrics, by_class, rows, claims, notes"
 OWN = (
     "cannot be named in claims; use letters, digits and _, a letter first (and none of Python's or YAML's own words, "
     "such as 'not' or 'on')."
@@ -187,6 +187,7 @@ OWN = (
             ROWS + "claims: [{claim: 'AP: a > b', src: x}]",
             "FILE: claim 1: there is no key 'src' (did you mean 'source'?).",
         ),
+        (ROWS + "by_class: AP75", "FILE: by_class: expected AP or AP50, got 'AP75'."),
         (ROWS + "claims: [3]", "FILE: claim 1: expected words such as \"AP: a > b\", got 3."),
         (ROWS + "claims: ['AP: a > bb']", "FILE: claim 'AP: a > bb': there is no row 'bb' (did you mean 'b'?)."),
         (
