@@ -50,9 +50,9 @@ class Study:
     rows: tuple[RowSpec, ...]
     source: str = ""
     metrics: tuple[str, ...] = METRICS
-    by_class: str = ""
     claims: tuple[ClaimSpec, ...] = ()
     notes: str = ""
+    by_class: str = ""
 
 
 def find_studies(paper_folder: str | Path) -> list[Path]:
