@@ -11,7 +11,7 @@ import torch
 from lightning import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from detlab.data.dataset import DetectionDataset, Sample, collate
+from detlab.data.dataset import DetectionDataset, collate
 from detlab.data.image import read_image
 from detlab.data.index import AnnotationIndex
 from detlab.figures import png_bytes
@@ -28,9 +28,10 @@ MANY = 3.0  # times as many pseudo-labels as labelled objects are far too many
 
 
 class _Watched(NamedTuple):
-    """Some training pictures: as the detector sees them, their labels, and what was withheld (None: nobody knows)."""
+    """Some training pictures, read anew whenever they are looked at (they may be large), their labels, and what was
+    withheld (None: nobody knows)."""
 
-    samples: list[Sample]
+    pictures: DetectionDataset
     labelled: AnnotationIndex
     withheld: Truth | None
 
@@ -63,11 +64,11 @@ class WatchPseudoLabels(Callback):
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         watched = self._watched
-        if watched is None or not watched.samples:
+        if watched is None or not len(watched.pictures):
             return
         with isolate_rng(), torch.no_grad(), trainer.precision_plugin.forward_context():
-            found = self._find(pl_module, watched.samples, trainer.datamodule.eval_batch_size)
-        values = {"labels_per_image": len(found.label) / len(watched.samples)}
+            found = self._find(pl_module, watched.pictures, trainer.datamodule.eval_batch_size)
+        values = {"labels_per_image": len(found.label) / len(watched.pictures)}
         if watched.withheld is not None:
             values |= pseudo_quality(found, watched.withheld, pl_module.classes, self.iou)
         pl_module.log_dict({f"pseudo/{name}": value for name, value in values.items()})
@@ -79,25 +80,27 @@ class WatchPseudoLabels(Callback):
         whole = data.train_index
         missing = np.flatnonzero(~whole.annotated.all(1)[whole.sources])
         rows = missing[np.unique(np.linspace(0, len(missing) - 1, min(self.pictures, len(missing))).astype(int))]
-        index = whole.select(rows)
-        dataset = DetectionDataset(
-            index, data.eval_transform, data.mean, data.std, on_error=data.source.on_error, evaluation=True
-        )
-        read = [dataset[row] for row in range(len(dataset))]
-        samples = [sample for sample in read if sample is not None]
-        rows = rows[[sample is not None for sample in read]]
+
+        def pictures(index: AnnotationIndex) -> DetectionDataset:
+            return DetectionDataset(
+                index, data.eval_transform, data.mean, data.std, on_error=data.source.on_error, evaluation=True
+            )
+
+        every = pictures(whole.select(rows))
+        rows = rows[[every[row] is not None for row in range(len(every))]]  # those that can be read
         index = whole.select(rows)
         complete = data.complete("train")
         truth = None if complete is None else withheld(index, complete.select(rows))
         if truth is not None:
             truth = truth._replace(image=index.ids[truth.image])
-        return _Watched(samples, index, truth)
+        return _Watched(pictures(index), index, truth)
 
-    def _find(self, module: Any, samples: list[Sample], batch_size: int) -> Found:
+    def _find(self, module: Any, pictures: DetectionDataset, batch_size: int) -> Found:
         """The treatment's labels in pixels of the files, by image id."""
         parts = []
-        for start in range(0, len(samples), batch_size):
-            batch = collate(samples[start : start + batch_size]).to(module.device)
+        for start in range(0, len(pictures), batch_size):
+            rows = range(start, min(start + batch_size, len(pictures)))
+            batch = collate([pictures[row] for row in rows]).to(module.device)
             predictions, _ = module.show(batch)
             labels: PseudoLabels = module.pseudo.find(batch, predictions.detach())
             boxes = labels.boxes / batch.scales[labels.image].repeat(1, 2)
