@@ -113,7 +113,7 @@ def _wanted(names: Sequence[str] | None, finished: Any) -> list[str]:
 
 
 def _refuse_data_folders(target: Path, index: Any, data: Any) -> None:
-    """Raise UserError where `target` lies in a folder of the data set: its pictures', or one named as its `root` that
+    """Raise UserError where `target` lies in a folder of the data set (its pictures', or one named as its `root`) that
     does not hold the working directory as well."""
     from omegaconf import OmegaConf
 
@@ -122,8 +122,8 @@ def _refuse_data_folders(target: Path, index: Any, data: Any) -> None:
     place = target.resolve()
     own = {Path(path).resolve().parent for path in map(str, index.paths)}
     roots = {Path(root).expanduser().resolve() for root in _roots(OmegaConf.to_container(data, resolve=True))}
-    for folder in sorted(own | {root for root in roots if not Path.cwd().is_relative_to(root)}):
-        if place.is_relative_to(folder):
+    for folder in sorted(own | roots):
+        if place.is_relative_to(folder) and not Path.cwd().is_relative_to(folder):
             raise UserError(f"output={target} lies in the data set's own folder {folder}; name one elsewhere.")
 
 

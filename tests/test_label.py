@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from detlab.data.coco import read_coco, to_coco
 from detlab.data.index import AnnotationIndex
 from detlab.data.merge import MergeSource
 from detlab.data.voc import VocSource
+from detlab.errors import UserError
 from detlab.finished import load_finished
+from detlab.label import _refuse_data_folders
 from detlab.pseudo.classifier import ProxyClassifier, save
 
 pytestmark = pytest.mark.usefixtures("detlab", "trained")
@@ -236,3 +240,14 @@ def test_what_is_refused(detlab, words, answer):
     result = detlab("label", *RUN, *words)
     assert result.status == 1
     assert result.err.startswith(f"detlab: {answer}")
+
+
+def test_pictures_in_the_working_directory_do_not_forbid_folders_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path)
+    data = OmegaConf.create({"root": "."})
+    _refuse_data_folders(Path("runs/labels"), SimpleNamespace(paths=[tmp_path / "a.jpg"]), data)
+    with pytest.raises(UserError, match=f"output=inner/labels lies in the data set's own folder {tmp_path}/inner;"):
+        _refuse_data_folders(Path("inner/labels"), SimpleNamespace(paths=["a.jpg", "inner/b.jpg"]), data)
