@@ -1,4 +1,4 @@
-"""Which trained models a run's pseudo-labels come from, told by what their checkpoints hold and not by where they lie."""
+"""Which trained models a run's pseudo-labels come from, told by what their checkpoints hold, not by where they lie."""
 
 from __future__ import annotations
 

@@ -13,11 +13,15 @@ from detlab.errors import UserError, nearest
 from detlab.pseudo.amend import amend, with_boxes
 from detlab.pseudo.background import AllBackground
 from detlab.pseudo.candidates import Regions, find_regions, highest_iou, overlapping
+from detlab.pseudo.expected import automatic_cap, expected_missing
 from detlab.pseudo.treatment import PseudoLabels, Treatment
 from detlab.structures import Anchors, Batch, Matched, Predictions, Targets
 
 if TYPE_CHECKING:
     from detlab.data.datamodule import DetectionDataModule
+
+
+UNTOLD = 20  # regions per picture for cap=auto where there are no training data to tell
 
 
 @runtime_checkable
@@ -55,10 +59,11 @@ class ProxyPseudoLabels(Treatment):
     min_score 0.8).
 
     To bound the cost, which the paper does not (it sends all A · g² boxes): min_score of the detector, of boxes that
-    overlap each other by more than `nms` the best, and of those the best `cap` of an image go to the classifier. What
-    becomes of the predictions that overlap a pseudo-labelled one by `nms` or more is `neighbours`: "spare" takes them
-    out of the losses; "label" gives them its label, as the paper would ask for each of them and mostly hear the same,
-    which makes many more positives of such an object than of a labelled one; "background" leaves them background.
+    overlap each other by more than `nms` the best, and of those the best `cap` of an image go to the classifier; cap
+    "auto": twice as many as labels are expected to be missing, see `automatic_cap`. What becomes of the predictions
+    that overlap a pseudo-labelled one by `nms` or more is `neighbours`: "spare" takes them out of the losses; "label"
+    gives them its label, as the paper would ask for each of them and mostly hear the same, which makes many more
+    positives of such an object than of a labelled one; "background" leaves them background.
 
     classes: "any" (the paper), or "unannotated": only such that the image's annotators did not look for. Classes of the
     classifier that the detector does not have count as rejected.
@@ -87,7 +92,7 @@ class ProxyPseudoLabels(Treatment):
         objectness: Literal["proxy", "product"] = "proxy",
         min_score: float = 0.05,
         nms: float | None = 0.5,
-        cap: int | None = 5,
+        cap: int | Literal["auto"] | None = "auto",
         neighbours: Literal["label", "spare", "background"] = "spare",
         classes: Literal["any", "unannotated"] = "any",
         masked: bool = False,
@@ -100,8 +105,10 @@ class ProxyPseudoLabels(Treatment):
                 raise ValueError(f"Expected {name} in [0, 1], got {share}.")
         if start < 0 or copies < 0:
             raise ValueError(f"Expected start and copies of at least 0, got {start} and {copies}.")
-        if patches < 1 or (cap is not None and cap < 1):
-            raise ValueError(f"Expected patches and cap of at least 1, got {patches} and {cap}.")
+        if patches < 1:
+            raise ValueError(f"Expected patches of at least 1, got {patches}.")
+        if cap not in ("auto", None) and (not isinstance(cap, int) or cap < 1):
+            raise ValueError(f"Expected cap of at least 1, auto or null, got {cap!r}.")
         if objectness not in ("proxy", "product"):
             raise ValueError(f"Expected objectness proxy or product, got {objectness!r}.")
         if neighbours not in ("label", "spare", "background"):
@@ -111,7 +118,9 @@ class ProxyPseudoLabels(Treatment):
         self.classifier = load(classifier) if isinstance(classifier, str) else classifier
         self.start, self.max_iou, self.confidence, self.beta = start, max_iou, confidence, beta
         self.patches, self.copies, self.flip = patches, copies, flip
-        self.objectness, self.min_score, self.nms, self.cap = objectness, min_score, nms, cap
+        self.objectness, self.min_score, self.nms = objectness, min_score, nms
+        self.automatic = cap == "auto"
+        self.cap = UNTOLD if cap == "auto" else cap
         self.neighbours, self.classes, self.masked, self.seed = neighbours, classes, masked, seed
         self._columns: list[int] = []
 
@@ -140,6 +149,12 @@ class ProxyPseudoLabels(Treatment):
                     f"pseudo.classifier was trained on pictures normalised with another {what} ({list(own)}) than "
                     f"loader.{what}={list(theirs)}: train one with the same."
                 )
+        if self.automatic:
+            self.cap = automatic_cap(data.train_index)
+            self.summary.append(
+                f"The proxy classifier is asked about at most {self.cap} regions of a picture (pseudo.cap=auto): as "
+                f"far as labels tell, up to {expected_missing(data.train_index):.1f} objects of a picture have none."
+            )
 
     def treat(self, targets: list[Targets]) -> list[Targets]:
         return targets if self.masked else AllBackground().treat(targets)

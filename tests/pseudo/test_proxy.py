@@ -238,7 +238,8 @@ def test_classes_go_by_name() -> None:
     "bad",
     [
         {"max_iou": 1.1}, {"confidence": -0.1}, {"beta": 2.0}, {"nms": 1.5}, {"min_score": -1.0}, {"start": -1},
-        {"copies": -1}, {"patches": 0}, {"cap": 0}, {"objectness": "both"}, {"neighbours": "share"}, {"classes": "all"},
+        {"copies": -1}, {"patches": 0}, {"cap": 0}, {"cap": "all"},
+        {"objectness": "both"}, {"neighbours": "share"}, {"classes": "all"},
     ],
     ids=str,
 )  # fmt: skip

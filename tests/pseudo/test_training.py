@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from detlab.pseudo.classifier import ProxyClassifier, save
 
 SPLIT = [
     "data=scenes_split", "data.source.train=24", "data.source.val=4", "data.source.test=4", "data.source.size=64",
-    "data.source.cache_dir=scenes", "pseudo=proxy", "pseudo.classifier=h.ckpt", "pseudo.start=2", "pseudo.min_score=0", "pseudo.cap=20",
+    "data.source.cache_dir=scenes", "pseudo=proxy", "pseudo.classifier=h.ckpt", "pseudo.start=2", "pseudo.min_score=0",
+    "pseudo.cap=20",
     "logger=csv",
 ]  # fmt: skip
 
@@ -52,12 +54,13 @@ def test_labels_are_made_and_watched(detlab, toy, tmp_path, classifier, method):
 
 
 def test_a_classifier_that_is_sure_of_nothing_is_said_to_be(detlab, toy, tmp_path, classifier):
-    result = detlab("train", *SPLIT, *toy, "pseudo.confidence=0.99", "run_dir=run")
+    result = detlab("train", *SPLIT, *toy, "pseudo.confidence=0.99", "pseudo.cap=auto", "run_dir=run")
     assert result.status == 0, result.err
     assert result.out.count("There are no pseudo-labels") == 1
+    assert re.search(r"at most \d+ regions of a picture \(pseudo.cap=auto\): as far as labels tell, up to", result.out)
     assert columns(tmp_path / "run")["pseudo/labels_per_image"] == [0, 0]
 
-    again = ["train", *SPLIT, *toy, "pseudo.confidence=0.99", "run_dir=run"]
+    again = ["train", *SPLIT, *toy, "pseudo.confidence=0.99", "pseudo.cap=auto", "run_dir=run"]
     assert "another model" not in detlab(*again).out
     torch.manual_seed(1)
     save(ProxyClassifier(CLASSES, torch.tensor([[16, 16], [32, 24]]), width=0.25), classifier)
