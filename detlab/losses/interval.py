@@ -1,0 +1,48 @@
+"""Localisation as classification and refinement (Li et al. 2021, Eqs. 3 and 5)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detlab.intervals import IntervalCoder
+from detlab.structures import Matched
+
+
+class IntervalLoss(nn.Module):
+    """Which interval holds each side, and how far from its centre, summed over the four sides.
+
+    Of the intervals, binary cross-entropy over all K (Eq. 3 as printed has only the term of the right one, which is
+    least where every score is +∞), or with the coder's "softmax" the cross-entropy among them. Of the offsets, that of
+    the right interval alone, smooth-L1 in intervals; none for a side beyond its segment. regression_weight: of the
+    latter.
+
+    `coder` must be the one the detector decodes with. Raises ValueError for a negative beta or weight.
+    """
+
+    def __init__(self, coder: IntervalCoder, beta: float = 1.0, regression_weight: float = 1.0) -> None:
+        super().__init__()
+        if beta < 0 or regression_weight < 0:
+            raise ValueError(f"Expected beta and regression_weight of at least 0, got {beta} and {regression_weight}.")
+        self.coder, self.beta, self.regression_weight = coder, beta, regression_weight
+
+    def forward(self, matched: Matched) -> Tensor:
+        """One loss per positive ``[P]``, float32, unweighted."""
+        return self.of(matched.deltas, matched.target_boxes, matched.anchor_boxes)
+
+    def of(self, outputs: Tensor, boxes: Tensor, regions: Tensor) -> Tensor:
+        """``outputs [P, 8 · K]`` against ``boxes [P, 4]`` as seen from ``regions [P, 4]``: ``[P]``, float32 or wider."""
+        target = self.coder.encode(boxes, regions)
+        scores, offsets = self.coder.split(outputs.to(torch.promote_types(outputs.dtype, torch.float32)))
+        if self.coder.probability == "softmax":
+            places = -scores.log_softmax(-1).gather(-1, target.index[..., None])[..., 0]
+        else:
+            right = F.one_hot(target.index, self.coder.intervals).to(scores)
+            places = F.binary_cross_entropy_with_logits(scores, right, reduction="none").sum(-1)
+        offset = offsets.gather(-1, target.index[..., None])[..., 0]
+        rest = F.smooth_l1_loss(offset, target.offset.to(offset), reduction="none", beta=self.beta) * target.inside
+        return (places + self.regression_weight * rest).sum(-1)
+
+    def extra_repr(self) -> str:
+        return f"intervals={self.coder.intervals}, beta={self.beta}, regression_weight={self.regression_weight}"
