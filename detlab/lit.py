@@ -237,7 +237,9 @@ def without_signal(batch: Batch, num_classes: int) -> Batch:
         num_classes,
         annotated=torch.zeros(num_classes, dtype=torch.bool, device=device),
     )
-    return replace(batch, images=batch.images.new_zeros(1, 3, 128, 128), targets=[nothing])
+    side = 128
+    size = torch.tensor([[side, side]], device=device)
+    return replace(batch, images=batch.images.new_zeros(1, 3, side, side), targets=[nothing], sizes=size)
 
 
 def of_all_processes(found: dict[int, Detections]) -> dict[int, Detections]:

@@ -32,8 +32,11 @@ NEEDS = {
     "detector=yolo": ["loss=yolo"],
     "loss=yolo": ["detector=yolo"],
     "loss=yolo_printed": ["detector=yolo"],
+    "detector=faster_rcnn": ["loss=faster_rcnn"],
+    "loss=faster_rcnn": ["detector=faster_rcnn"],
 }
 YOLO_LOSSES = ["yolo", "yolo_printed"]  # of a detector with objectness, which no other loss trains
+OTHERS = [*YOLO_LOSSES, "faster_rcnn"]
 OPTIONS = [f"{group}={option}" for group, options in groups().items() if group != "hydra" for option in options]
 
 
@@ -60,7 +63,7 @@ def options(group: str) -> list[str]:
     return groups()[group]
 
 
-DENSE = [detector for detector in options("detector") if detector != "yolo"]
+DENSE = [detector for detector in options("detector") if detector not in ("yolo", "faster_rcnn")]
 
 
 def checked(overrides: list[str]) -> DictConfig:
@@ -104,9 +107,10 @@ def test_every_method_on_other_backbones(method, backbone):
 @pytest.mark.parametrize(
     ("detector", "assigner", "loss"),
     [
-        *product(DENSE, ["max_iou"], [loss for loss in options("loss") if loss not in YOLO_LOSSES]),
+        *product(DENSE, ["max_iou"], [loss for loss in options("loss") if loss not in OTHERS]),
         *product(DENSE, options("assigner"), ["focal_giou", "paa", "alrp_iou"]),
         *product(["yolo"], options("assigner"), YOLO_LOSSES),
+        *product(["faster_rcnn"], options("assigner"), ["faster_rcnn"]),
     ],
 )
 def test_detectors_assigners_and_losses_combine_freely(detector, assigner, loss):
@@ -132,6 +136,47 @@ def test_half_a_yolo_is_refused(overrides: list[str], answer: str) -> None:
         rehearse(cfg)
     assert str(refused.value).startswith(answer) or str(refused.value).endswith(answer)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "answer"),
+    [
+        (["detector=faster_rcnn"], "Criterion trains one stage and FasterRCNN has two: take loss=faster_rcnn, or"),
+        (["method=faster_rcnn", "loss=focal_l1"], "Criterion trains one stage and FasterRCNN has two"),
+        (["method=faster_rcnn", "loss=alrp_giou"], "ALRPCriterion trains one stage"),
+        (
+            ["loss=faster_rcnn"],
+            "TwoStageCriterion trains two stages and DenseDetector has one: take method=faster_rcnn",
+        ),
+        (["method=faster_rcnn", "postprocess=yolo", "postprocess.classes=sigmoid"], "postprocess.classes=sigmoid, but"),
+        (["method=faster_rcnn", "pseudo=ignore"], "pseudo=ignore weights the anchors of one stage and FasterRCNN has"),
+        (["method=faster_rcnn", "pseudo=proxy", "pseudo.beta=0.5"], "pseudo.beta=0.5 mixes in the detector's own"),
+        (["method=faster_rcnn", "callbacks=assignments"], "callbacks=assignments watches the anchors of one stage"),
+        (["method=faster_rcnn", "callbacks=gradients"], "callbacks=gradients watches the anchors of one stage"),
+    ],
+)
+def test_what_does_not_fit_two_stages_is_refused(overrides: list[str], answer: str) -> None:
+    cfg = compose(
+        "train", [*overrides, *(extra for word in overrides for extra in NEEDS.get(word, []) if "." in extra)]
+    )
+    validate(cfg)
+    with pytest.raises(UserError) as refused:
+        rehearse(cfg)
+    assert str(refused.value).startswith(answer)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("extra", ["pseudo=mask", "pseudo=none", "pseudo=offline", "pseudo=proxy", "callbacks=ema"])
+def test_what_fits_two_stages_is_not(extra: str) -> None:
+    checked(["method=faster_rcnn", extra])
+
+
+@pytest.mark.parametrize(("scale", "levels"), [("mini", [2, 3, 4]), ("mini_2x", [2, 3, 4]), ("paper", [2, 3, 4, 5, 6])])
+def test_a_method_may_want_something_of_its_own_at_a_scale(scale: str, levels: list[int]) -> None:
+    cfg = checked([f"scale={scale}", "method=faster_rcnn"])
+    assert cfg.detector.fpn.levels == levels
+    assert cfg.detector.anchors.levels == levels
+    assert checked([f"scale={scale}", "method=faster_rcnn", "detector.fpn.levels=[3,4]"]).detector.fpn.levels == [3, 4]
 
 
 @pytest.mark.parametrize("loss", ["ap_l1", "alrp_iou", "rank_sort"])

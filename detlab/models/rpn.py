@@ -61,12 +61,11 @@ class RPN(RegionProposalNetwork):
         test_proposals: int = 1000,
         nms: float = 0.7,
     ) -> None:
-        counts = (in_channels, anchors_per_location, convs)
-        limits = (train_before_nms, train_proposals, test_before_nms, test_proposals)
-        if min(*counts, *limits) < 1:
+        counts = (convs, train_before_nms, train_proposals, test_before_nms, test_proposals)
+        if min(counts) < 1:
             raise ValueError(
-                "Expected in_channels, anchors_per_location, convs and numbers of proposals of at least 1, got "
-                f"{(*counts, *limits)}."
+                "Expected convs, train_before_nms, train_proposals, test_before_nms and test_proposals of at least 1, "
+                f"got {counts}."
             )
         if not 0 <= nms <= 1:
             raise ValueError(f"Expected an NMS IoU in [0, 1], got {nms}.")

@@ -32,13 +32,15 @@ QUALITY = {
     "paa_centerness": "centerness",
 }
 YOLO_LOSSES = ["yolo", "yolo_printed"]
-LOSSES = sorted(path.stem for path in (CONFIG_DIR / "loss").glob("*.yaml") if path.stem not in YOLO_LOSSES)
+OTHERS = [*YOLO_LOSSES, "faster_rcnn"]
+LOSSES = sorted(path.stem for path in (CONFIG_DIR / "loss").glob("*.yaml") if path.stem not in OTHERS)
 ASSIGNERS = sorted(path.stem for path in (CONFIG_DIR / "assigner").glob("*.yaml"))
 # Every loss with one assigner, every assigner with a loss of each kind.
 PAIRS = [
     *product(LOSSES, ["max_iou"]),
     *product(["focal_giou", "paa", "alrp_iou"], [name for name in ASSIGNERS if name != "max_iou"]),
     *product(YOLO_LOSSES, ["yolo"]),
+    *product(["faster_rcnn"], ["rpn", "atss"]),
 ]
 RANKING = {"ap_l1", "ndcg_l1", "alrp_giou", "alrp_iou", "rank_sort"}
 SITUATIONS = ["objects everywhere", "one process without objects", "no objects", "one object", "one process skipped"]
@@ -51,6 +53,9 @@ TOY = [
 def module_for(loss: str, assigner: str) -> LitDetector:
     if loss in YOLO_LOSSES:
         detector = ["detector=yolo", "detector.anchors.shapes=[[[16,24],[24,16]],[[32,32],[20,40]]]"]
+    elif loss == "faster_rcnn":  # sampling all: what is drawn depends on what else is in a process
+        everything = ["loss.samples=100000", "detector.sampler.number=100000"]
+        detector = ["method=faster_rcnn", "detector.rpn.train_proposals=50", *everything]
     else:
         detector = [f"detector.head.quality={QUALITY.get(loss, 'none')}"]
     words = [f"loss={loss}", f"assigner={assigner}", *detector, *TOY]

@@ -269,7 +269,7 @@ def test_a_picture_s_side_need_not_be_a_multiple_of_the_stride() -> None:
     ("build", "words"),
     [
         (lambda: RPN(8, 3, convs=0), "convs"),
-        (lambda: RPN(8, 3, test_proposals=0), "numbers of proposals"),
+        (lambda: RPN(8, 3, test_proposals=0), "test_proposals"),
         (lambda: RPN(8, 3, nms=1.5), "NMS IoU"),
         (lambda: BoxHead(8, 3, (2, 3), TEN, channels=0), "channels"),
         (lambda: BoxHead(8, 3, (), TEN), "a level"),
