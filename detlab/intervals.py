@@ -55,8 +55,8 @@ class IntervalCoder:
         return IntervalTargets(index.long(), place - index - 0.5, inside)
 
     def decode(self, outputs: Tensor, regions: Tensor) -> Tensor:
-        """Outputs ``[..., 8 · K]`` of ``regions [..., 4]`` → boxes ``[..., 4]`` xyxy pixels, float32 or as
-        wide as the regions: of each side the most probable interval. A box whose sides have crossed is one without area between them."""
+        """Outputs ``[..., 8 · K]`` of ``regions [..., 4]`` → boxes ``[..., 4]`` xyxy pixels, float32 or
+        as wide as the regions: of each side the most probable interval. A box whose sides have crossed has no area."""
         scores, offsets = self.split(outputs)
         index = scores.argmax(-1)
         regions = regions.to(torch.promote_types(regions.dtype, torch.float32))

@@ -32,7 +32,7 @@ class IntervalLoss(nn.Module):
         return self.of(matched.deltas, matched.target_boxes, matched.anchor_boxes)
 
     def of(self, outputs: Tensor, boxes: Tensor, regions: Tensor) -> Tensor:
-        """``outputs [P, 8 · K]`` against ``boxes [P, 4]`` as seen from ``regions [P, 4]``: ``[P]``, float32 or wider."""
+        """``outputs [P, 8 · K]`` against ``boxes [P, 4]`` seen from ``regions [P, 4]``: ``[P]``, float32 or wider."""
         target = self.coder.encode(boxes, regions)
         scores, offsets = self.coder.split(outputs.to(torch.promote_types(outputs.dtype, torch.float32)))
         if self.coder.probability == "softmax":

@@ -106,8 +106,11 @@ class BoxHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor], regions: list[Tensor]) -> BoxOutput:
         cut = self.pool(dict(zip(self.pool.featmap_names, features, strict=True)), regions, [])
-        logits, offsets = self.predictor(self.hidden(cut))
-        return BoxOutput(logits.float(), offsets.float().view(len(offsets), 1 + self.num_classes, 4)[:, 1:])
+        logits, places = self.predictor(self.hidden(cut))
+        return BoxOutput(logits.float(), self._places(places.float()))
+
+    def _places(self, outputs: Tensor) -> Tensor:
+        return outputs.view(len(outputs), 1 + self.num_classes, 4)[:, 1:]
 
     def decode(self, output: BoxOutput, regions: Tensor) -> Decoded:
         return Decoded(self.coder.decode(output.places, regions[:, None]), output.places)

@@ -14,7 +14,7 @@ from detlab.models.norms import group_norm
 
 
 class HeadOutput(NamedTuple):
-    """logits ``[B, A, C]``, deltas ``[B, A, 4]``, quality ``[B, A]`` logits or None; A over levels, rows,
+    """logits ``[B, A, C]``, deltas ``[B, A, box_values]``, quality ``[B, A]`` logits or None; A over levels, rows,
     columns and the K anchors of a location, in this order."""
 
     logits: Tensor
@@ -29,6 +29,7 @@ class DenseHead(nn.Module):
     quality: "centerness" or "iou" adds one logit per anchor from the box tower (ATSS §3.2, PAA §3.3); what it
     means is up to the criterion. prior: the class probability every anchor starts with.
     level_scales: one trainable factor per level on the offsets (FCOS). `num_levels` is needed only for them.
+    box_values: outputs per anchor that a coder makes a box of, 4 offsets or those of an `IntervalCoder`.
     deformable_last: the last convolution of each tower is deformable and modulated (ATSS, PAA with DCN backbones).
     """
 
@@ -45,6 +46,7 @@ class DenseHead(nn.Module):
         prior: float = 0.01,
         level_scales: bool = False,
         deformable_last: bool = False,
+        box_values: int = 4,
     ) -> None:
         super().__init__()
         if min(in_channels, num_classes, anchors_per_location, num_levels, channels) < 1 or convs < 0:
@@ -61,7 +63,8 @@ class DenseHead(nn.Module):
         self.box_tower = _tower(in_channels, channels, convs, norm)
         last = channels if convs else in_channels
         self.logits = nn.Conv2d(last, anchors_per_location * num_classes, 3, padding=1)
-        self.deltas = nn.Conv2d(last, anchors_per_location * 4, 3, padding=1)
+        self.box_values = box_values
+        self.deltas = nn.Conv2d(last, anchors_per_location * box_values, 3, padding=1)
         self.quality = None if quality == "none" else nn.Conv2d(last, anchors_per_location, 3, padding=1)
         self.level_scales = nn.Parameter(torch.ones(num_levels)) if level_scales else None
         for module in self.modules():
@@ -82,7 +85,7 @@ class DenseHead(nn.Module):
         for level, x in enumerate(features):
             logits.append(_per_anchor(self.logits(self.class_tower(x)), self.num_classes))
             tower = self.box_tower(x)
-            offsets = _per_anchor(self.deltas(tower), 4)
+            offsets = _per_anchor(self.deltas(tower), self.box_values)
             deltas.append(offsets if self.level_scales is None else offsets * self.level_scales[level])
             if self.quality is not None:
                 quality.append(_per_anchor(self.quality(tower), 1)[..., 0])

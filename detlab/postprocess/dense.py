@@ -20,12 +20,13 @@ class Postprocess:
 
     A candidate is an (anchor, class) whose classification score exceeds `score_threshold`: the sigmoid of its logit or,
     where there is an objectness (YOLO), sigmoid(objectness) · p(class). Candidates are ranked by that score, or, where
-    there is a quality branch, by sqrt(score · quality) (`quality="ignore"` leaves it out); the best `topk_per_level` of
+    there is a quality branch, by sqrt(score · quality), and with an objectness, or `quality="product"`, by score ·
+    quality (Li et al. 2021, section 2.2); `quality="ignore"` leaves it out. The best `topk_per_level` of
     every pyramid level go on. Boxes are clipped to the picture; boxes without area and non-finite scores or boxes are
     dropped.
 
     classes: p(class) where there is an objectness, as the loss had it: "softmax" over the classes or "sigmoid" of each.
-    A quality beside an objectness is left out. Boxes may be one per anchor or, of a second stage, one per class.
+    Boxes may be one per anchor or, of a second stage, one per class.
 
     Raises ValueError for counts below 1 or a threshold outside [0, 1).
     """
@@ -36,7 +37,7 @@ class Postprocess:
         score_threshold: float = 0.05,
         topk_per_level: int = 1000,
         max_detections: int = 100,
-        quality: Literal["auto", "ignore"] = "auto",
+        quality: Literal["auto", "product", "ignore"] = "auto",
         classes: Literal["softmax", "sigmoid"] = "softmax",
     ) -> None:
         if not 0 <= score_threshold < 1:
@@ -45,8 +46,8 @@ class Postprocess:
             raise ValueError(
                 f"Expected topk_per_level and max_detections of at least 1, got {topk_per_level}, {max_detections}."
             )
-        if quality not in ("auto", "ignore"):
-            raise ValueError(f"Expected quality auto or ignore, got {quality!r}.")
+        if quality not in ("auto", "product", "ignore"):
+            raise ValueError(f"Expected quality auto, product or ignore, got {quality!r}.")
         if classes not in ("softmax", "sigmoid"):
             raise ValueError(f"Expected classes softmax or sigmoid, got {classes!r}.")
         self.nms: Suppression = ClassNMS() if nms is None else nms
@@ -64,7 +65,7 @@ class Postprocess:
     def candidates(self, predictions: Predictions, anchors: Anchors, sizes: Tensor) -> Candidates:
         """What goes into the suppression."""
         num_classes = predictions.logits.shape[-1]
-        quality = predictions.quality if self.quality == "auto" else None
+        quality = None if self.quality == "ignore" else predictions.quality
         objectness = predictions.objectness
         scores, index = self._top(predictions.logits, quality, objectness, anchors.level_sizes)  # [B, K]
         anchor = index.div(num_classes, rounding_mode="floor")
@@ -101,8 +102,10 @@ class Postprocess:
             if objectness is not None:
                 rank = _log_joint(level, objectness[:, part, None], self.classes)
                 passes = rank > self._log_threshold
+                rank = rank if quality is None else rank + _log_quality(quality[:, part, None])
             else:
-                rank = level if quality is None else _log_unified(level, quality[:, part, None])
+                power = 1.0 if self.quality == "product" else 0.5
+                rank = level if quality is None else _log_unified(level, quality[:, part, None], power)
                 passes = level > self._logit_threshold
             # False for NaN, too, which top-k would otherwise rank first.
             rank = rank.masked_fill(~passes, -torch.inf)
@@ -123,10 +126,14 @@ class Postprocess:
         return math.log(self.score_threshold) if self.score_threshold > 0 else -math.inf
 
 
-def _log_unified(logits: Tensor, quality: Tensor) -> Tensor:
-    """log sqrt(sigmoid(logits) · sigmoid(quality)), float32; −∞ where the quality is not a number."""
+def _log_unified(logits: Tensor, quality: Tensor, power: float) -> Tensor:
+    """power · log(sigmoid(logits) · sigmoid(quality)), float32; −∞ where the quality is not a number."""
+    return (F.logsigmoid(logits.float()) + _log_quality(quality)) * power
+
+
+def _log_quality(quality: Tensor) -> Tensor:
     quality = quality.float().nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    return (F.logsigmoid(logits.float()) + F.logsigmoid(quality)) / 2
+    return F.logsigmoid(quality)
 
 
 def _log_joint(logits: Tensor, objectness: Tensor, classes: Literal["softmax", "sigmoid"]) -> Tensor:
