@@ -17,7 +17,8 @@ class IntervalHead(BoxHead):
     """`BoxHead` whose box is one for all classes, in the outputs of an `IntervalCoder`; its quality is their certainty
     v (Eq. 4).
 
-    intervals: how boxes are told; coder, of offsets, is idle. beta, regression_weight: see `IntervalLoss`. The rest is that of `BoxHead`, which raises what this raises.
+    intervals: how boxes are told; coder, of offsets, is idle. beta, regression_weight: see `IntervalLoss`. The rest is
+    that of `BoxHead`, which raises what this raises.
     """
 
     def __init__(
