@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning import LightningModule
@@ -21,9 +21,9 @@ from detlab.metrics.mean_ap import DetectionMetrics
 from detlab.models.faster_rcnn import FasterRCNN, FirstStage
 from detlab.models.rois import draws_of
 from detlab.postprocess import Postprocess
-from detlab.pseudo.treatment import Treatment
+from detlab.pseudo.treatment import Part, Treatment
 from detlab.schedule import Schedule
-from detlab.structures import Anchors, Assignment, Batch, Detections, Predictions, Targets
+from detlab.structures import BACKGROUND, Anchors, Assignment, Batch, Detections, Predictions, Targets
 from detlab.testing import Single, Testing
 
 
@@ -70,6 +70,7 @@ class LitDetector(LightningModule):
         self.detections: dict[int, Detections] = {}
         self.pr_curves: dict[str, Any] = {}
         self.counts: Counts | None = None
+        self._steps = 0
 
     def forward(self, images: Tensor) -> tuple[Predictions, Anchors]:
         """``[B, 3, H, W]`` normalised pictures → predictions for every anchor, and the anchors."""
@@ -82,8 +83,10 @@ class LitDetector(LightningModule):
                 self._say(batch.skipped)
                 return None
             batch = without_signal(batch, len(self.classes))  # the others wait for this process in every reduction
+        parts = self.pseudo.parts(batch)
+        batch = self.pseudo.before_forward(batch, self.global_step)
         two = isinstance(self.detector, FasterRCNN)
-        losses, counts = self._two_stages(batch) if two else self._one_stage(batch)
+        losses, counts = self._two_stages(batch, parts) if two else self._one_stage(batch, parts)
         total = torch.stack(list(losses.values())).sum()
         refuse_non_finite(total, losses, batch)
         watched = {**getattr(self.criterion, "watched", {}), **self.pseudo.watched}
@@ -91,17 +94,21 @@ class LitDetector(LightningModule):
         self._say(batch.skipped, counts, loss=total, **named, **watched)
         return total
 
-    def _one_stage(self, batch: Batch) -> tuple[dict[str, Tensor], Counts]:
+    def _one_stage(self, batch: Batch, parts: list[Part]) -> tuple[dict[str, Tensor], Counts]:
         predictions, anchors = self(batch.images)
         with torch.no_grad():
             labels = self.pseudo.after_forward(batch, anchors, predictions.detach(), self.global_step)
         targets = self.pseudo.treat(batch.targets)
         assignment = self.assigner(anchors, targets, predictions.detach())
-        matched = gather(anchors, targets, assignment, predictions)
-        losses = self.criterion(self.pseudo.amend(matched, anchors, targets, labels))
+
+        def learn(predictions: Predictions, targets: list[Targets], assignment: Assignment) -> dict[str, Tensor]:
+            matched = gather(anchors, targets, assignment, predictions)
+            return self.criterion(self.pseudo.amend(matched, anchors, targets, labels))
+
+        losses = by_part(parts, learn, predictions, targets, assignment)
         return losses, count_matches(batch.targets, assignment)
 
-    def _two_stages(self, batch: Batch) -> tuple[dict[str, Tensor], Counts]:
+    def _two_stages(self, batch: Batch, parts: list[Part]) -> tuple[dict[str, Tensor], Counts]:
         """As one stage, and after it another on what the first proposes. Counted are anchors of the first."""
         assert isinstance(self.detector, FasterRCNN)
         first = self._propose(batch)
@@ -111,9 +118,14 @@ class LitDetector(LightningModule):
         targets = self.pseudo.add_boxes(self.pseudo.treat(batch.targets), labels)
         objects = [of_one_class(t) for t in targets]
         assignment = self.assigner(first.anchors, objects, first.predictions.detach())
-        matched = gather(first.anchors, objects, assignment, first.predictions)
+        detector = self.detector
+
+        def learn(first: FirstStage, targets: list[Targets], assignment: Assignment) -> dict[str, Tensor]:
+            matched = gather(first.anchors, [of_one_class(t) for t in targets], assignment, first.predictions)
+            return self.criterion(matched, detector.learn(first, targets))
+
         with draws_of(self.global_step, self.device):
-            losses = self.criterion(matched, self.detector.learn(first, targets))
+            losses = by_part(parts, learn, first, targets, assignment)
         return losses, count_matches(targets, assignment)
 
     def _propose(self, batch: Batch) -> FirstStage:
@@ -146,9 +158,23 @@ class LitDetector(LightningModule):
         if process_count() > 1 and not bool(torch.isfinite(mean).all()):
             raise ElsewhereError("The loss is not finite in another process.")
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        if self.global_step != self._steps:  # accumulated gradients make a step of several batches
+            self._steps = self.global_step
+            self.pseudo.after_step(self.detector)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if state := self.pseudo.state_dict():
+            checkpoint["pseudo"] = state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "pseudo" in checkpoint:
+            self.pseudo.load_state_dict(checkpoint["pseudo"])
+
     def on_train_start(self) -> None:
         """A criterion may go by epochs (self-balancing of aLRP): its `begin` is told how many batches one has. To
         Lightning the whole training is one epoch."""
+        self._steps = self.global_step
         begin, data = getattr(self.criterion, "begin", None), getattr(self.trainer, "datamodule", None)
         if begin is not None and data is not None:
             begin(data.batches_per_epoch)
@@ -227,19 +253,48 @@ class LitDetector(LightningModule):
         return self.schedule.build(self.detector, self.total_batch)
 
 
+_Said = TypeVar("_Said", Predictions, FirstStage)
+
+
+def by_part(
+    parts: list[Part],
+    learn: Callable[[_Said, list[Targets], Assignment], dict[str, Tensor]],
+    said: _Said,
+    targets: list[Targets],
+    assignment: Assignment,
+) -> dict[str, Tensor]:
+    """The losses of what the detector said of B images, or, where there are parts, their weighted sum over these. A
+    part without pictures takes part in every reduction all the same, with a picture that no annotator looked at."""
+    if not parts:
+        return learn(said, targets, assignment)
+    total: dict[str, Tensor] = {}
+    for rows, weight in parts:
+        mine, index = [targets[row] for row in rows.tolist()], assignment.gt_index[rows]
+        if not mine:
+            rows, mine = rows.new_zeros(1), [nobody_looked(len(targets[0].annotated), rows.device)]
+            index = torch.full_like(assignment.gt_index[:1], BACKGROUND)
+        losses = learn(said.of_images(rows), mine, Assignment(index))
+        total = {name: total.get(name, 0.0) + weight * loss for name, loss in losses.items()}
+    return total
+
+
 def without_signal(batch: Batch, num_classes: int) -> Batch:
     """`batch`, whose pictures could all not be read, with an empty picture that no annotator looked at: its losses
     are zeros that reach every parameter."""
-    device = batch.images.device
-    nothing = Targets.of(
+    device, side = batch.images.device, 128
+    size = torch.tensor([[side, side]], device=device)
+    images, targets = batch.images.new_zeros(1, 3, side, side), [nobody_looked(num_classes, device)]
+    return replace(batch, images=images, targets=targets, sizes=size)
+
+
+def nobody_looked(num_classes: int, device: torch.device) -> Targets:
+    """The targets of a picture that no annotator looked at."""
+    return Targets.of(
         torch.zeros(0, 4, device=device),
         torch.zeros(0, dtype=torch.int64, device=device),
         num_classes,
         annotated=torch.zeros(num_classes, dtype=torch.bool, device=device),
     )
-    side = 128
-    size = torch.tensor([[side, side]], device=device)
-    return replace(batch, images=batch.images.new_zeros(1, 3, side, side), targets=[nothing], sizes=size)
 
 
 def of_all_processes(found: dict[int, Detections]) -> dict[int, Detections]:

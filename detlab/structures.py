@@ -165,6 +165,10 @@ class Predictions(NamedTuple):
     quality: Tensor | None = None
     objectness: Tensor | None = None
 
+    def of_images(self, rows: Tensor) -> Predictions:
+        """Those of some images of the batch, int64 ``[n]``."""
+        return Predictions(*(None if t is None else t[rows] for t in self))  # type: ignore[arg-type]
+
     def detach(self) -> Predictions:
         return Predictions(*(None if t is None else t.detach() for t in self))  # type: ignore[arg-type]
 

@@ -28,6 +28,12 @@ class FirstStage(NamedTuple):
     anchors: Anchors
     proposals: Proposals
 
+    def of_images(self, rows: Tensor) -> FirstStage:
+        """That of some images of the batch, int64 ``[n]``."""
+        boxes, scores = ([field[row] for row in rows.tolist()] for field in self.proposals)
+        features = [x[rows] for x in self.features]
+        return FirstStage(features, self.predictions.of_images(rows), self.anchors, Proposals(boxes, scores))
+
 
 class SecondStage(NamedTuple):
     """Of R sampled regions: what the box head says, what it should say, and the unweighted box loss of each of the P

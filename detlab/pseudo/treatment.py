@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from detlab.structures import Anchors, Batch, Matched, Predictions, Targets
 
@@ -40,6 +40,13 @@ class PseudoLabels(NamedTuple):
         return self.probs.argmax(-1)
 
 
+class Part(NamedTuple):
+    """Pictures of a batch whose losses are divided by counts of their own, and then weighted: rows int64 ``[n]``."""
+
+    rows: Tensor
+    weight: float
+
+
 class Treatment:
     """Does nothing: a class that an image's annotators did not look for gets no signal from that image's background
     (`detlab.matching.gather`). The others override one or more of its methods.
@@ -62,6 +69,28 @@ class Treatment:
     def prepare(self, data: DetectionDataModule) -> None:
         """Called once in each process, after `begin` and before training, with the annotations read and no picture yet.
         What it did goes into `summary`, lines for the log."""
+
+    def initialise(self, detector: nn.Module) -> None:
+        """Called once after `prepare`, before a training begins anew or a checkpoint is loaded."""
+
+    def parts(self, batch: Batch) -> list[Part]:  # noqa: ARG002
+        """Which pictures of a batch, as it was loaded, are divided by counts of their own; none: all by the same. As
+        many in every process and step, though perhaps without pictures."""
+        return []
+
+    def before_forward(self, batch: Batch, iteration: int) -> Batch:  # noqa: ARG002
+        """The batch that is trained, in the place of the one that was loaded."""
+        return batch
+
+    def after_step(self, detector: nn.Module) -> None:
+        """Called after each step of the optimiser."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint has to hold, if anything, for `load_state_dict` to go on from it."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint; called after `prepare` and `initialise`."""
 
     def after_forward(
         self,
