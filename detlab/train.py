@@ -25,15 +25,19 @@ def train(cfg: Any) -> dict[str, Any]:
 
     Where `cfg.task` names another task than detection, that task does its own.
     """
-    from detlab.build import command_line
+    from detlab.build import command_line, experiment_row
     from detlab.distributed.group import Group
     from detlab.distributed.place import find_place
     from detlab.runs import RunFolder, git_commit
+    from detlab.stages import with_teacher
     from detlab.validate import validate
 
     if cfg.get("task"):
         validate(cfg)
         return _task(cfg).train(cfg)
+    if cfg.get("stage_one"):
+        check(cfg, experiment_row())
+        cfg = with_teacher(cfg, train)
     with Group(find_place()) as group:
         if not group.leads:
             group.follow(lambda word: _train_beside(word, group))
@@ -80,6 +84,7 @@ def _train_beside(word: dict[str, Any], group: Any) -> None:
     data.setup()
     module = build_module(cfg, data.classes, training=True)
     module.pseudo.prepare(data)
+    module.pseudo.initialise(module.detector)
     checkpoint = Path(word["checkpoint"]) if word["checkpoint"] else None
     trained = RunFolder(word["trained"]) if word["trained"] else None
     _fit(cfg, word["config"], module, data, RunFolder(cfg.run_dir), group, checkpoint, trained)
@@ -136,12 +141,13 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
         trained = None  # what has begun by itself goes on by itself
         has_weights = True
     else:
-        has_weights = trained is not None
+        has_weights = trained is not None or bool((cfg.get("pseudo") or {}).get("teacher"))
     if cfg.backbone.get("weights") and has_weights:
         cfg.backbone.weights = None  # the checkpoint has them all
     # Before the folder is claimed: weights or pictures that cannot be read should leave nothing behind.
     module = build_module(cfg, data.classes, training=True)
     module.pseudo.prepare(data)
+    module.pseudo.initialise(module.detector)
     if data.cache_images:
         data.read_pictures()
     state = folder.open(config, cfg.overwrite)

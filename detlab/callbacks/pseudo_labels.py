@@ -19,30 +19,33 @@ from detlab.figures.pseudo import pseudo_beside_labels
 from detlab.metrics.columns import Found, Truth
 from detlab.metrics.pseudo_quality import pseudo_quality
 from detlab.pseudo.detected import withheld
-from detlab.pseudo.treatment import PseudoLabels
+from detlab.pseudo.expected import expected_missing
+from detlab.pseudo.treatment import PseudoLabels, Treatment
 from detlab.runs import write_atomic
 
 log = logging.getLogger(__name__)
 
-MANY = 3.0  # times as many pseudo-labels as labelled objects are far too many
+MANY = 3.0  # times as many pseudo-labels as objects without a label are far too many
 
 
 class _Watched(NamedTuple):
-    """Some training pictures, read anew whenever they are looked at (they may be large), their labels, and what was
-    withheld (None: nobody knows)."""
+    """Some training pictures, read anew whenever they are looked at (they may be large), their labels, what was
+    withheld (None: nobody knows), and how many objects of a picture are expected to have no label."""
 
     pictures: DetectionDataset
     labelled: AnnotationIndex
     withheld: Truth | None
+    expected: float
 
 
 class WatchPseudoLabels(Callback):
     """At every validation, asks the run's treatment for its labels on some training pictures, not augmented.
 
     Logs ``pseudo/labels_per_image`` and, where the data's source knows all labels (its `complete`),
-    ``pseudo/precision`` and ``pseudo/recall`` against those that were withheld, over all and per class
-    (``pseudo/precision/<class>``). `figures/pseudo_*.png` show the first `shown` pictures: labels green, pseudo-labels
-    violet, as in Fig. 3 of the proxy paper. Warns, in words, when there are none or far more than objects.
+    ``pseudo/precision``, ``pseudo/recall`` and ``pseudo/iou`` against those that were withheld, over all and per class
+    (``pseudo/precision/<class>``); besides, what the treatment goes by for each class (``pseudo/threshold/<class>``).
+    `figures/pseudo_*.png` show the first `shown` pictures: labels green, pseudo-labels violet, as in Fig. 3 of the
+    proxy paper. Warns, in words, when there are none or far more than objects are expected to have no label.
 
     pictures: how many, spread over those in which labels may be missing. iou: from which a pseudo-label hits. Does
     nothing where the treatment makes no labels. Raises ValueError for fewer than one picture or a bad iou.
@@ -71,9 +74,11 @@ class WatchPseudoLabels(Callback):
         values = {"labels_per_image": len(found.label) / len(watched.pictures)}
         if watched.withheld is not None:
             values |= pseudo_quality(found, watched.withheld, pl_module.classes, self.iou)
+        for name, of_class in pl_module.pseudo.by_class().items():
+            values |= {f"{name}/{label}": float(v) for label, v in zip(pl_module.classes, of_class, strict=True)}
         pl_module.log_dict({f"pseudo/{name}": value for name, value in values.items()})
         if trainer.is_global_zero and trainer.global_step > pl_module.pseudo.start:
-            self._warn(values["labels_per_image"], trainer.global_step)
+            self._warn(values["labels_per_image"], trainer.global_step, pl_module.pseudo)
             self._show(found, Path(trainer.default_root_dir) / "figures", pl_module.classes)
 
     def _read(self, data: Any) -> _Watched:
@@ -93,7 +98,7 @@ class WatchPseudoLabels(Callback):
         truth = None if complete is None else withheld(index, complete.select(rows))
         if truth is not None:
             truth = truth._replace(image=index.ids[truth.image])
-        return _Watched(pictures(index), index, truth)
+        return _Watched(pictures(index), index, truth, expected_missing(whole))
 
     def _find(self, module: Any, pictures: DetectionDataset, batch_size: int) -> Found:
         """The treatment's labels in pixels of the files, by image id."""
@@ -109,21 +114,19 @@ class WatchPseudoLabels(Callback):
         image, label, box, score = (np.concatenate(columns) for columns in zip(*parts))
         return Found(image.astype(np.int64), label.astype(np.int64), box, score)
 
-    def _warn(self, count: float, iteration: int) -> None:
+    def _warn(self, count: float, iteration: int, treatment: Treatment) -> None:
         assert self._watched is not None
         index = self._watched.labelled
-        objects = len(index.boxes) / max(1, len(index))
         if count == 0:
             self._say(
-                f"There are no pseudo-labels in {len(index)} training pictures at iteration {iteration}: the "
-                "classifier is sure of nothing that the detector finds; lower pseudo.confidence or pseudo.min_score, "
-                "or look at the classifier's accuracy.",
+                f"There are no pseudo-labels in {len(index)} training pictures at iteration {iteration}: "
+                f"{treatment.when_none}.",
                 "none",
             )
-        elif count > MANY * max(objects, 1.0):
+        elif count > MANY * max(self._watched.expected, 1.0):
             self._say(
-                f"{count:.1f} pseudo-labels per picture at iteration {iteration}, but {objects:.1f} labelled objects: "
-                "most must be wrong; raise pseudo.confidence, or train the classifier with more rejects.",
+                f"{count:.1f} pseudo-labels per picture at iteration {iteration}, but as far as labels "
+                f"tell only {self._watched.expected:.1f} objects have none: most must be wrong; {treatment.when_many}.",
                 "many",
             )
 

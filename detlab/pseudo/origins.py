@@ -31,4 +31,5 @@ def replaced(before: Mapping[str, str], pseudo: Mapping[str, Any] | None) -> lis
 def _named(pseudo: Mapping[str, Any]) -> list[str]:
     classifier, detectors = pseudo.get("classifier"), pseudo.get("detectors") or []
     runs = [str(entry["run"]) for entry in detectors if isinstance(entry, Mapping) and entry.get("run")]
-    return [*([classifier] if isinstance(classifier, str) else []), *runs]
+    single = [classifier, pseudo.get("teacher"), pseudo.get("second")]
+    return [*(name for name in single if isinstance(name, str)), *runs]

@@ -78,6 +78,11 @@ class ProxyPseudoLabels(Treatment):
     """
 
     finds_labels = True
+    when_none = (
+        "the classifier is sure of nothing that the detector finds; lower pseudo.confidence or pseudo.min_score, or "
+        "look at the classifier's accuracy"
+    )
+    when_many = "raise pseudo.confidence, or train the classifier with more rejects"
 
     def __init__(
         self,

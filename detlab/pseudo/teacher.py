@@ -14,6 +14,7 @@ from torch.nn.functional import one_hot
 from detlab.errors import UserError
 from detlab.pseudo.thresholds import ClassThresholds
 from detlab.pseudo.treatment import Part, PseudoLabels, Treatment
+from detlab.runs import RunFolder
 from detlab.structures import Batch, Detections, Predictions, Targets
 from detlab.testing.multi_scale import together
 
@@ -26,7 +27,8 @@ class TeacherLabels(Treatment):
     """What a trained detector finds in the weak view of an unlabelled picture is what another learns from its strong
     view (section 2.1). An unlabelled picture is one whose annotators looked for no class.
 
-    teacher: the run folder of a detector trained on the labelled pictures, with which the student begins, too. kind:
+    teacher: the run folder of a detector trained on the labelled pictures, with which the student begins, too; None:
+    the first stage of the same training makes it (`detlab.stages`). kind:
     "fixed" (the paper); "ema": from then on the moving average of the student (mean teacher, decay `momentum`);
     "ensemble": `second` and it together, the boxes of both in one non-maximum suppression (Table 3).
 
@@ -41,10 +43,12 @@ class TeacherLabels(Treatment):
     """
 
     finds_labels = True
+    when_none = "the teacher is sure of nothing; lower pseudo.tau, or look at the teacher's own AP"
+    when_many = "raise pseudo.tau and the lower of pseudo.limits"
 
     def __init__(
         self,
-        teacher: str,
+        teacher: str | None = None,
         kind: Literal["fixed", "ema", "ensemble"] = "fixed",
         second: str | None = None,
         momentum: float = 0.9996,
@@ -69,6 +73,8 @@ class TeacherLabels(Treatment):
                 f"{momentum}, {foreground} and {weight}."
             )
         self.runs = [name for name in (teacher, second) if name is not None]
+        for run in self.runs:
+            refuse_unfinished(run)
         self.kind, self.momentum, self.certainty = kind, momentum, certainty
         self.foreground, self.weight = foreground, weight
         self._thresholds: Mapping[str, Any] = {
@@ -169,6 +175,9 @@ class TeacherLabels(Treatment):
         boxes = torch.cat([t.boxes for t in kept])
         return PseudoLabels(image, none, boxes, probs, torch.cat(scores), none, image.new_zeros(0, 3))
 
+    def by_class(self) -> dict[str, Tensor]:
+        return {"threshold": self.thresholds.thresholds(), "weight": self.thresholds.weights()}
+
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"thresholds": self.thresholds.state_dict()}
         if self.kind == "ema":
@@ -179,6 +188,16 @@ class TeacherLabels(Treatment):
         self.thresholds.load_state_dict(state["thresholds"])
         if "teacher" in state:
             self.teachers[0].detector.load_state_dict(state["teacher"])
+
+
+def refuse_unfinished(run: str) -> None:
+    """Raise UserError for a run folder without a finished detector."""
+    folder = RunFolder(run)
+    if (state := folder.state()) != "finished":
+        what = "that run is not finished; start it again" if state == "unfinished" else "there is no such run; train it"
+        raise UserError(f"pseudo.teacher={run}: {what}, before others learn from its detector.")
+    if not folder.last.is_file():
+        raise UserError(f"pseudo.teacher={run}: its checkpoint is gone; train it again with overwrite=true.")
 
 
 def unlabelled(targets: Sequence[Targets]) -> Tensor:

@@ -57,6 +57,7 @@ class Treatment:
 
     finds_labels = False
     start: float = 0
+    when_none = when_many = ""  # what to do where it finds no labels, or far too many: the end of a sentence
 
     def __init__(self) -> None:
         self.watched: dict[str, Tensor] = {}
@@ -106,6 +107,10 @@ class Treatment:
     def find(self, batch: Batch, predictions: Predictions) -> PseudoLabels:
         """Labels for predictions, one per object; in pixels of the batch."""
         raise NotImplementedError(f"{type(self).__name__} labels no predictions.")
+
+    def by_class(self) -> dict[str, Tensor]:
+        """What it goes by for each class, ``[C]`` by name, to be watched over a training."""
+        return {}
 
     def treat(self, targets: list[Targets]) -> list[Targets]:
         """The targets that assigner and losses go by, from those of the annotators."""

@@ -55,18 +55,41 @@ def literal(found: Found, truth: Truth) -> dict[str, tuple[int, int, int]]:
     return result
 
 
+def literal_overlaps(found: Found, truth: Truth) -> dict[str, list[float]]:
+    """class → the IoU of each right label with what it was matched to."""
+    result: dict[str, list[float]] = {name: [] for name in CLASSES}
+    taken: set[int] = set()
+    for i in sorted(range(len(found.label)), key=lambda i: -found.score[i]):
+        overlaps = {
+            j: float(box_iou(torch.tensor(found.box[i : i + 1]), torch.tensor(truth.box[j : j + 1])))
+            for j in range(len(truth.label))
+            if truth.label[j] == found.label[i] and truth.image[j] == found.image[i] and j not in taken
+            and not truth.ignore[j]
+        }  # fmt: skip
+        best = max(overlaps, key=lambda j: overlaps[j], default=None)
+        if best is not None and overlaps[best] >= 0.5:
+            taken.add(best)
+            result[CLASSES[found.label[i]]].append(overlaps[best])
+    return result
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_equals_the_loop(seed: int) -> None:
     found, truth = random_case(seed)
     values = pseudo_quality(found, truth, CLASSES)
     expected = literal(found, truth)
+    overlaps = literal_overlaps(found, truth)
     for name, (right, counted, objects) in expected.items():
+        assert right == len(overlaps[name])
+        mean = float(np.mean(overlaps[name])) if right else math.nan
+        assert values[f"iou/{name}"] == pytest.approx(mean, nan_ok=True)
         for kind, whole in (("precision", counted), ("recall", objects)):
             value = values[f"{kind}/{name}"]
             assert math.isnan(value) if whole == 0 else value == pytest.approx(right / whole)
     rights, counts, objects = (sum(column) for column in zip(*expected.values()))
     assert values["precision"] == pytest.approx(rights / counts)
     assert values["recall"] == pytest.approx(rights / objects)
+    assert values["iou"] == pytest.approx(np.mean([iou for each in overlaps.values() for iou in each]))
 
 
 def test_without_labels_or_objects() -> None:
