@@ -66,6 +66,7 @@ def build_datamodule(cfg: DictConfig) -> DetectionDataModule:
             source=source,
             train_transform=Pipeline(_instantiate(cfg, "augment"), resize),
             eval_transform=Pipeline([], resize),
+            view_transform=Pipeline(_instantiate(cfg, "view"), resize) if cfg.get("view") else None,
             seed=cfg.get("seed", 0),
             _convert_="all",
         )

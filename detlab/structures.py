@@ -128,6 +128,8 @@ class Batch(_Movable):
     annotation index. originals: the targets as annotated, in pixels of the files, at evaluation; else None.
     areas: float32 ``[G]`` per image, the annotated object areas that go with `originals` (COCO counts the
     mask, not the box). skipped: how many pictures this batch lost because they could not be read.
+    views: float ``[U, 3, H, W]``, the pictures whose annotators looked for nothing once more, in their order in the
+    batch, as they are for a teacher: pixel for pixel where they are in `images`, which a student sees; else None.
     """
 
     images: Tensor
@@ -139,6 +141,7 @@ class Batch(_Movable):
     originals: list[Targets] | None = None
     areas: list[Tensor] | None = None
     skipped: int = 0
+    views: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -20,6 +20,7 @@ from detlab.data.index import AnnotationIndex
 from detlab.data.memory import keep_freed_memory
 from detlab.data.problems import OnError, Problem, Split
 from detlab.data.samplers import InfiniteSampler, shared_batches
+from detlab.data.transforms import Pipeline
 from detlab.errors import UserError
 from detlab.structures import Batch
 
@@ -61,6 +62,9 @@ class DetectionDataModule(LightningDataModule):
     batch_size, eval_batch_size: pictures per process. num_workers: processes that load, per training process;
     ``"auto"``: one per core that is its to use, at most 8, none where cached pictures leave them little to do.
     cache_images: keep train's and val's decoded pictures in memory. mean, std: of RGB grey levels 0…255.
+
+    view_transform: of a second view of the training pictures that nobody labelled, for a teacher (`Batch.views`); it has
+    to move them as `train_transform` does, else UserError.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class DetectionDataModule(LightningDataModule):
         seed: int = 0,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        view_transform: Transform | None = None,
     ) -> None:
         super().__init__()
         for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
@@ -82,7 +87,15 @@ class DetectionDataModule(LightningDataModule):
                 raise ValueError(f"Expected {name} >= 1, got {size}.")
         if isinstance(num_workers, int) and num_workers < 0:
             raise ValueError(f"Expected num_workers of 0 or more, or 'auto', got {num_workers}.")
+        if isinstance(train_transform, Pipeline) and isinstance(view_transform, Pipeline):
+            one, other = (f"[{', '.join(view.geometry)}]" for view in (train_transform, view_transform))
+            if one != other:
+                raise UserError(
+                    f"augment@view moves pictures by {other} and augment by {one}: both views of a picture need the same "
+                    "flips, crops and sizes, as augment=strong and augment@view=weak have."
+                )
         self.source, self.train_transform, self.eval_transform = source, train_transform, eval_transform
+        self.view_transform = view_transform
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.cache_images = num_workers, cache_images
         self.seed, self.mean, self.std = seed, mean, std
@@ -157,6 +170,7 @@ class DetectionDataModule(LightningDataModule):
                 cache=self.cache_images and split != "test",  # test is read once
                 seed=self.seed,
                 evaluation=not training,
+                view=self.view_transform if training else None,
             )
         return self._datasets[split]
 

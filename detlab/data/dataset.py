@@ -39,7 +39,8 @@ class Sample:
     """One picture ready for the detector: image float32 ``[3, h, w]`` normalised; targets in its pixels.
 
     scale (x, y): its pixels per pixel of the file. original_size: (height, width) of the file.
-    original, areas: the targets as annotated and their areas ``[G]``, at evaluation only.
+    original, areas: the targets as annotated and their areas ``[G]``, at evaluation only. view: the same picture
+    through another transform, float32 ``[3, h, w]``, of pictures that nobody labelled.
     """
 
     image: Tensor
@@ -49,6 +50,7 @@ class Sample:
     image_id: int
     original: Targets | None = None
     areas: Tensor | None = None
+    view: Tensor | None = None
 
 
 class DetectionDataset(Dataset[Sample | None]):
@@ -59,6 +61,10 @@ class DetectionDataset(Dataset[Sample | None]):
 
     cache: keep all decoded pictures in memory, read now, so that workers forked later share them. An unreadable
     picture raises the UserError of `read_image` where on_error is ``"raise"``; else it becomes None.
+
+    view: a transform that pictures whose annotators looked for nothing go through once more, with the same seed, for
+    the teacher of a semi-supervised pair. It has to move them as `transform` does; what has other sides raises
+    UserError.
     """
 
     def __init__(
@@ -71,10 +77,11 @@ class DetectionDataset(Dataset[Sample | None]):
         cache: bool = False,
         seed: int = 0,
         evaluation: bool = False,
+        view: Transform | None = None,
     ) -> None:
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise ValueError(f"Expected three means and three positive deviations, got {mean} and {std}.")
-        self.index, self.transform = index, transform
+        self.index, self.transform, self.view = index, transform, view
         self.mean = torch.tensor([float(value) for value in mean]).view(3, 1, 1)
         self.inverse_std = 1 / torch.tensor([float(value) for value in std]).view(3, 1, 1)
         self.on_error, self.seed, self.evaluation = on_error, seed, evaluation
@@ -89,7 +96,8 @@ class DetectionDataset(Dataset[Sample | None]):
         if picture is None:
             return None
         known = self.index.targets(row)
-        image, boxes, keep = self.transform(picture, known.boxes.numpy(), mixed_seed(self.seed, position))
+        seed = mixed_seed(self.seed, position)
+        image, boxes, keep = self.transform(picture, known.boxes.numpy(), seed)
         targets = known[torch.from_numpy(keep)]
         targets.boxes = torch.from_numpy(boxes)
         height, width = picture.shape[:2]
@@ -101,7 +109,18 @@ class DetectionDataset(Dataset[Sample | None]):
             image_id=int(self.index.ids[row]),
             original=known if self.evaluation else None,
             areas=torch.from_numpy(self.index.areas[self.index.boxes_of(row)].copy()) if self.evaluation else None,
+            view=None if self.view is None or known.annotated.any() else self._second(picture, seed, image.shape),
         )
+
+    def _second(self, picture: NDArray[np.uint8], seed: int, shape: tuple[int, ...]) -> Tensor:
+        assert self.view is not None
+        image, _, _ = self.view(picture, np.zeros((0, 4), np.float32), seed)
+        if image.shape != shape:
+            raise UserError(
+                f"The second view of a picture is {image.shape[1]} x {image.shape[0]} pixels and the first {shape[1]} x "
+                f"{shape[0]}: augment@view has to begin with the steps of augment that move or resize a picture."
+            )
+        return self._normalise(image)
 
     def _normalise(self, image: NDArray[np.uint8]) -> Tensor:
         # Planes first: with the channels innermost, as `float()` would leave them, the rest takes twice as long.
@@ -133,19 +152,18 @@ class DetectionDataset(Dataset[Sample | None]):
 def collate(samples: Sequence[Sample | None], divisor: int = 32) -> Batch:
     """Stack pictures at the top left of a tensor whose sides are multiples of `divisor`, padded with 0.
 
-    None (an unreadable picture) is left out and counted; a batch of nothing else has no images.
+    None (an unreadable picture) is left out and counted; a batch of nothing else has no images. Second views are
+    padded as the pictures are.
     """
     present = [sample for sample in samples if sample is not None]
     sizes = torch.tensor([sample.image.shape[1:] for sample in present], dtype=torch.int64).view(-1, 2)
     largest = sizes.amax(0).tolist() if present else [1, 1]
     height, width = (-(-side // divisor) * divisor for side in largest)
-    images = torch.zeros(len(present), 3, height, width)
-    for slot, sample in zip(images, present, strict=True):
-        slot[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image
+    views = [sample.view for sample in present if sample.view is not None]
     originals = [sample.original for sample in present if sample.original is not None]
     areas = [sample.areas for sample in present if sample.areas is not None]
     return Batch(
-        images=images,
+        images=_stack([sample.image for sample in present], height, width),
         targets=[sample.targets for sample in present],
         sizes=sizes,
         scales=torch.tensor([sample.scale for sample in present], dtype=torch.float32).view(-1, 2),
@@ -154,14 +172,22 @@ def collate(samples: Sequence[Sample | None], divisor: int = 32) -> Batch:
         originals=originals if len(originals) == len(present) else None,
         areas=areas if len(areas) == len(present) else None,
         skipped=len(samples) - len(present),
+        views=_stack(views, height, width) if views else None,
     )
+
+
+def _stack(pictures: Sequence[Tensor], height: int, width: int) -> Tensor:
+    stacked = torch.zeros(len(pictures), 3, height, width)
+    for slot, picture in zip(stacked, pictures, strict=True):
+        slot[:, : picture.shape[1], : picture.shape[2]] = picture
+    return stacked
 
 
 # A worker hands each tensor over in a piece of shared memory with a file descriptor of its own. A batch has ten
 # small tensors per picture: slow, and soon more than a process may have open. They travel by value instead.
 def _reduce(item: Batch | Targets) -> tuple[Any, ...]:
     values = {f.name: getattr(item, f.name) for f in fields(item)}
-    packed = {name: value if name == "images" else _to_numpy(value) for name, value in values.items()}
+    packed = {name: value if name in ("images", "views") else _to_numpy(value) for name, value in values.items()}
     return _rebuild, (type(item), packed)
 
 

@@ -26,7 +26,8 @@ class Pipeline:
     in view, or if at the end a side is shorter than `min_side` pixels (boxes without area never get through).
 
     All randomness follows from `seed`, geometry before the resize from a stream of its own: two pipelines that
-    begin with the same steps (a weak and a strong view, say) move the boxes of a picture alike.
+    begin with the same steps (a weak and a strong view, say) move the boxes of a picture alike. `geometry` tells them:
+    where it is the same, so is where each point of a picture goes with the same seed.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Pipeline:
         self.min_visibility, self.min_side = min_visibility, min_side
         self._before = self._compose(augment[:at])
         self._after = self._compose(augment[at + 1 :])
+        sides = ", ".join(f"{name}={value}" for name, value in vars(self.resize).items())
+        self.geometry = (*_moving(augment[:at]), f"{type(self.resize).__name__}({sides})", *_moving(augment[at + 1 :]))
 
     def __call__(
         self, image: NDArray[np.uint8], boxes: NDArray[np.float32], seed: int = 0
@@ -106,3 +109,15 @@ class Pipeline:
             return compose(image=image)["image"], rows
         result = compose(image=image, bboxes=rows)
         return result["image"], np.asarray(result["bboxes"], np.float32).reshape(-1, 5)
+
+
+def _moving(steps: Sequence[Step]) -> list[str]:
+    """The steps up to the last that moves points, as text; those between count, as all draw from one stream."""
+    last = max((at for at, step in enumerate(steps, 1) if _moves(step)), default=0)
+    return [repr(step) for step in steps[:last]]
+
+
+def _moves(step: Step) -> bool:
+    return isinstance(step, A.BasicTransform | A.BaseCompose) and any(
+        isinstance(transform, A.DualTransform) for transform in leaves([step])
+    )

@@ -40,9 +40,20 @@ def multiscale(
     return [*flip(horizontal), Shortest(sizes, max_size)]
 
 
-def weak(horizontal: float = 0.5) -> list[Step]:
-    """What the teacher of a semi-supervised pair sees: a flip."""
-    return flip(horizontal)
+def weak(
+    horizontal: float = 0.5,
+    vertical: float = 0.0,
+    transpose: float = 0.0,
+    zoom: tuple[float, float] = (1, 1),
+    sizes: Sequence[int] | None = None,
+    max_size: int = 1333,
+) -> list[Step]:
+    """What the teacher of a semi-supervised pair sees: a flip.
+
+    More, where there are few labels or sizes vary: vertical, transpose and zoom as in `scratch`, sizes and max_size as
+    in `multiscale`.
+    """
+    return [*_moved(horizontal, vertical, transpose, zoom), "resize" if sizes is None else Shortest(sizes, max_size)]
 
 
 def strong(
@@ -55,11 +66,16 @@ def strong(
     blur: float = 0.5,
     sigma: tuple[float, float] = (0.1, 2.0),
     cutout: float = 0.7,
+    vertical: float = 0.0,
+    transpose: float = 0.0,
+    zoom: tuple[float, float] = (1, 1),
+    sizes: Sequence[int] | None = None,
+    max_size: int = 1333,
 ) -> list[Step]:
     """What the student sees: a flip, then in network pixels colour jitter, Gaussian blur and Cutout.
 
     jitter, blur, cutout: their probabilities. brightness … hue: strengths as in torchvision's ColorJitter.
-    sigma: of the blur, pixels. With the same seed, the flip is that of `weak`.
+    sigma: of the blur, pixels. The rest as in `weak`: where it is the same, so is what the same seed does to it.
     """
     for name, value, most in (("brightness", brightness, 1), ("contrast", contrast, 1), ("hue", hue, 0.5)):
         if not 0 <= value <= most:
@@ -67,8 +83,7 @@ def strong(
     if not 0 <= saturation <= 1:
         raise ValueError(f"Expected saturation in 0..1, got {saturation}.")
     return [
-        *flip(horizontal),
-        "resize",
+        *weak(horizontal, vertical, transpose, zoom, sizes, max_size),
         A.ColorJitter(
             brightness=(1 - brightness, 1 + brightness),
             contrast=(1 - contrast, 1 + contrast),
@@ -94,10 +109,12 @@ def scratch(
     """
     if not 0 <= colour <= 1:
         raise ValueError(f"Expected a colour strength in 0..1, got {colour}.")
-    steps = flip(horizontal, vertical, transpose)
-    if tuple(zoom) != (1, 1):
-        steps.append(Zoom(zoom))
-    steps.append("resize")
+    steps = [*_moved(horizontal, vertical, transpose, zoom), "resize"]
     if colour:
         steps.append(PhotometricDistort(32 * colour, 0.5 * colour, 0.5 * colour, 18 * colour))
     return steps
+
+
+def _moved(horizontal: float, vertical: float, transpose: float, zoom: tuple[float, float]) -> list[Step]:
+    steps = flip(horizontal, vertical, transpose)
+    return steps if tuple(zoom) == (1, 1) else [*steps, Zoom(zoom)]
