@@ -30,7 +30,8 @@ def save_results(
     tracker: Any = None,
 ) -> dict[str, Any]:
     """Write `predictions.json`, `figures/example_*.png` and, last (it marks the run as finished),
-    `metrics.json`; returns its content. `values` are named ``val/AP``, ``test/AP``, …"""
+    `metrics.json`; returns its content. `values` are named ``val/AP``, ``test/AP``, …; to those of each stage comes
+    ``AP_rare``, the mean AP over `rare_classes`."""
     index = data.test_index
     # In the order of the annotations, on however many processes they were found.
     found = {i: module.detections[i] for i in index.ids.tolist() if i in module.detections}
@@ -40,6 +41,11 @@ def save_results(
     for name, value in values.items():
         stage, _, metric = name.partition("/")
         stages[stage][metric] = rounded(value)
+    rare = rare_classes(data.train_index)
+    for measured in stages.values():
+        known = [value for name in rare if (value := measured.get(f"AP/{name}")) is not None]
+        if known:
+            measured["AP_rare"] = rounded(float(np.mean(known)))
     saved = {
         **result,
         **stages,
@@ -60,6 +66,15 @@ def annotated_classes(index: AnnotationIndex) -> list[str]:
     """The classes that the annotators of some image looked for."""
     known = index.annotated[np.unique(index.sources)].any(0)
     return [index.classes[label] for label in np.flatnonzero(known)]
+
+
+def rare_classes(index: AnnotationIndex) -> list[str]:
+    """The rarest third of the classes that some image was searched for, ten at most, by their training labels; of
+    equals the later ones."""
+    names = annotated_classes(index)
+    counts = np.bincount(index.labels[~index.ignore], minlength=len(index.classes))
+    rising = sorted(names, key=lambda name: (counts[index.classes.index(name)], -index.classes.index(name)))
+    return rising[: min(10, len(names) // 3)]
 
 
 def rounded(value: float) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from detlab.data.index import AnnotationIndex
-from detlab.outputs import annotated_classes
+from detlab.outputs import annotated_classes, rare_classes
 
 
 def test_classes_that_only_absent_sources_know_were_not_looked_for():
@@ -15,3 +15,15 @@ def test_classes_that_only_absent_sources_know_were_not_looked_for():
     )  # fmt: skip
     assert annotated_classes(index) == ["a", "b", "c"]
     assert annotated_classes(index.select([2, 0])) == ["a", "c"]
+
+
+def test_rare_classes_are_the_third_with_the_fewest_training_labels():
+    counts = [5, 1, 0, 9, 2, 2, 0]
+    labels = [k for k, count in enumerate(counts) for _ in range(count)]
+    index = AnnotationIndex.build(
+        tuple("abcdefg"), paths=["x"], widths=[9], heights=[9], box_images=[0] * len(labels),
+        boxes=[[1, 1, 5, 5]] * len(labels), labels=labels, ignore=[False] * (len(labels) - 1) + [True],
+        annotated=[[True] * 6 + [False]],
+    )  # fmt: skip
+    assert rare_classes(index) == ["c", "f"]  # f has one that counts, as b has; nobody looked for g
+    assert rare_classes(index.select([])) == []

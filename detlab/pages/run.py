@@ -20,7 +20,7 @@ RUN_FILES = ("config.yaml", "metrics.json", "metrics.csv", "failure.json")
 MOST_EXAMPLES = 8
 MAIN_METRICS = ("AP", "AP50", "AP75", "mAP_voc")
 FURTHER_METRICS = (
-    *("AP60", "AP70", "AP80", "AP90", "APs", "APm", "APl", "AR100", "oLRP", "rho", "IoU_error"),
+    *("AP60", "AP70", "AP80", "AP90", "APs", "APm", "APl", "AR100", "AP_rare", "oLRP", "rho", "IoU_error"),
     *(f"{name}{how}" for name in ("accuracy", "reject_AUROC", "ECE") for how in ("", "_patch_drop")),  # of a classifier
 )
 

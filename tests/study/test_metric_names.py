@@ -10,7 +10,7 @@ def test_the_known_metrics_are_those_that_are_measured():
         measured = set(DetectionMetrics(["car", "dog"]).compute())
     per_class = {f"{name}/{group}" for name in PER_CLASS for group in ("car", "dog")}
     classifiers = {f"{name}{how}" for name in ("accuracy", "reject_AUROC", "ECE") for how in ("", "_patch_drop")}
-    assert measured | {"IoU_error"} | classifiers == set(KNOWN) | per_class
+    assert measured | {"IoU_error", "AP_rare"} | classifiers == set(KNOWN) | per_class
 
 
 @pytest.mark.parametrize(
