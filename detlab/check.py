@@ -72,6 +72,18 @@ def print_split(split: str, index: Any, problems: list[Any], show: int, complete
 
     console = Console(markup=False, emoji=False, highlight=False)  # class names may hold brackets
     console.print(f"\n{split}: {index.describe()}", style="bold")
+    labelled = index.annotated.any(1)[index.sources]
+    if not labelled.all():
+        count = int(labelled.sum())
+        console.print(
+            f"{count:,} images are labelled, {len(index) - count:,} are not; what follows is of the labelled."
+        )
+        withheld = None if complete is None else complete.select(~labelled)
+        index, complete = index.select(labelled), None if complete is None else complete.select(labelled)
+        if index.classes:
+            console.print(_rarest(index))
+        if withheld is not None:
+            console.print(f"{len(withheld.boxes):,} labels of the unlabelled images are withheld from training.")
     if len(index):
         quantiles = [0, 50, 100]
         table = Table("", "least", "median", "most")
@@ -98,24 +110,34 @@ def print_split(split: str, index: Any, problems: list[Any], show: int, complete
             console.print(f"  … and {len(group) - show} more (show={len(group)} prints all)")
 
 
+def _rarest(index: Any, shown: int = 5) -> str:
+    """The classes with the fewest objects, in words."""
+    import numpy as np
+
+    counts = np.bincount(index.labels[~index.ignore], minlength=len(index.classes))
+    rarest = np.argsort(counts, kind="stable")[:shown]
+    return "Rarest classes: " + ", ".join(f"{index.classes[label]} ({counts[label]:,})" for label in rarest) + "."
+
+
 def class_table(index: Any, complete: Any = None) -> Any:
-    """Boxes and images per class, of a merge also per source ("–": not looked for); and where `complete` has more
-    boxes, how many are missing."""
+    """Boxes and images per class, of a merge also per source that looked for any ("–": not looked for); and where
+    `complete` has more boxes, how many are missing."""
     from rich.table import Table
 
     from detlab.data.merge_counts import missing_labels, source_counts
 
     counts = source_counts(index)
-    several = len(index.source_names) > 1
+    shown = index.annotated.any(1).nonzero()[0].tolist()
+    several = len(shown) > 1
     missing = None if complete is None else missing_labels(index, complete)
     if missing is not None and not missing.missing.any():
         missing = None
-    names = list(index.source_names) if several else []
-    table = Table("class", "boxes", "images", *names, *(["missing", "of"] if missing else []))
+    names = {source: index.source_names[source] for source in shown} if several else {}
+    table = Table("class", "boxes", "images", *names.values(), *(["missing", "of"] if missing else []))
     table.caption = "per source: boxes / images, –: not looked for" if several else None
     for label, name in enumerate(index.classes):
         cells = [str(counts.boxes[:, label].sum()), str(counts.images[:, label].sum())]
-        for source in range(len(names)):
+        for source in names:
             seen = f"{counts.boxes[source, label]} / {counts.images[source, label]}"
             cells.append(seen if counts.looked_for[source, label] else "–")
         if missing:
@@ -123,9 +145,9 @@ def class_table(index: Any, complete: Any = None) -> Any:
         table.add_row(name, *cells)
     if several or missing:
         table.add_section()
-        totals = [f"{boxes} / {images}" for boxes, images in zip(counts.boxes.sum(1), counts.total, strict=True)]
+        totals = [f"{counts.boxes[source].sum()} / {counts.total[source]}" for source in names]
         rest = [f"{missing.rate:.1%}", str(missing.complete.sum())] if missing else []
-        table.add_row("all", str(len(index.boxes)), str(len(index)), *(totals if several else []), *rest)
+        table.add_row("all", str(len(index.boxes)), str(len(index)), *totals, *rest)
     return table
 
 
@@ -134,6 +156,7 @@ def draw_histograms(index: Any, folder: Path) -> None:
     from detlab.figures import boxes_per_image, class_histogram, png_bytes, size_histogram
     from detlab.runs import write_atomic
 
+    index = index.select(index.annotated.any(1)[index.sources])
     if not len(index.boxes):
         return
     for name, figure in (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from detlab.data.coco import class_names, read_coco
+from detlab.data.folder import read_folder
 from detlab.data.index import AnnotationIndex, split_rows
 from detlab.data.problems import OnError, Problem, Split, of_selection
 from detlab.data.voc import VocSource
@@ -18,16 +20,18 @@ _NEEDED = {
     "coco": "data.images=<folder of pictures> data.annotations=<instances JSON>",
     "voc": "data.root=<folder with Annotations, ImageSets/Main and JPEGImages> data.split=<training list>",
     "yolo": "data.yaml=<data.yaml>",
+    "images": "data.images=<folder of pictures>",
 }
 
 
 class CustomSource:
-    """Data in one of three formats.
+    """Data in one of three formats, or pictures without labels.
 
     ``coco``: images (folder) and annotations (JSON), and where there are more splits val_images,
     val_annotations, test_images, test_annotations (the images folder is the training one unless given).
     ``voc``: root (see `VocSource`) and split, the training list; val_split, test_split.
     ``yolo``: yaml, which names its own splits.
+    ``images``: images (folder), see `read_folder`; training images alone, for `SemiSupervisedSource`.
 
     Without a val split, a share of `val_fraction` of the training images, drawn by `seed`, is held out: it is val
     and no longer train; ``val_fraction=0`` holds nothing out, and val is train. Without a test split, test is val.
@@ -36,7 +40,7 @@ class CustomSource:
 
     def __init__(
         self,
-        format: Literal["voc", "coco", "yolo"],
+        format: Literal["voc", "coco", "yolo", "images"],
         root: str | None = None,
         images: str | None = None,
         annotations: str | None = None,
@@ -54,8 +58,8 @@ class CustomSource:
         seed: int = 0,
         name: str = "custom",
     ) -> None:
-        if format not in ("voc", "coco", "yolo"):
-            raise ValueError(f"Expected format voc, coco or yolo, got {format!r}.")
+        if format not in ("voc", "coco", "yolo", "images"):
+            raise ValueError(f"Expected format voc, coco, yolo or images, got {format!r}.")
         if not 0 <= val_fraction < 1:
             raise ValueError(f"Expected val_fraction between 0 and 1, got {val_fraction}.")
         self.on_error = on_error
@@ -63,7 +67,7 @@ class CustomSource:
         self.val_fraction = val_fraction
         self.seed = seed
         self._yaml: str | None = None
-        self._source: _CocoFiles | VocSource | YoloSource
+        self._source: _CocoFiles | VocSource | YoloSource | _Pictures
         if format == "coco":
             files = {"train": (_needed(images, format, "images"), _needed(annotations, format, "annotations"))}
             if val_annotations is not None:
@@ -79,6 +83,9 @@ class CustomSource:
             self._source = VocSource(
                 folder, train=train, val=val_split or train, test=test_split or train, classes=classes, name=name
             )
+        elif format == "images":
+            self._own = {"train", "val", "test"}
+            self._source = _Pictures(_needed(images, format, "images"), classes or (), name)
         else:
             self._own = set()
             self._yaml = _needed(yaml, format, "yaml")
@@ -116,6 +123,21 @@ class _CocoFiles:
         if self.classes is None and split != "train":
             self.classes = class_names(Path(self.files["train"][1]).expanduser())
         return read_coco(images, annotations, classes=self.classes, name=self.name)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    folder: str
+    classes: Sequence[str]
+    name: str
+
+    def load(self, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
+        if split != "train":
+            raise UserError(
+                f"data.format=images: {self.folder} has no labels to evaluate on, only pictures to be data.unlabelled "
+                "of data=semi."
+            )
+        return read_folder(self.folder, classes=self.classes, name=self.name)
 
 
 def _key(name: str, split: Split) -> str:

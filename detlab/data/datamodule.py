@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import cv2
+import numpy as np
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from detlab.cores import cores
@@ -19,7 +21,7 @@ from detlab.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DetectionDataset, T
 from detlab.data.index import AnnotationIndex
 from detlab.data.memory import keep_freed_memory
 from detlab.data.problems import OnError, Problem, Split
-from detlab.data.samplers import InfiniteSampler, shared_batches
+from detlab.data.samplers import InfiniteSampler, MixedSampler, part_sizes, shared_batches
 from detlab.data.transforms import Pipeline
 from detlab.errors import UserError
 from detlab.structures import Batch
@@ -39,8 +41,10 @@ class Source(Protocol):
     """Where annotations come from: VOC, COCO, YOLO txt, scenes, several together or one's own.
 
     It may also offer ``image_weights(index) -> [N] or None``, how often each training image is drawn beside the
-    others, and ``complete(split) -> (index, problems) or None``, the images of ``load(split)`` in the same order with
-    all objects labelled, where it leaves labels out.
+    others; ``complete(split) -> (index, problems) or None``, the images of ``load(split)`` in the same order with
+    all objects labelled, where it leaves labels out; and ``parts(index) -> [(rows int64 [N_p], share), ...] or None``,
+    into which parts the training images fall of which every batch has its share, as labelled and unlabelled ones: each
+    part goes through its images evenly, however many the others have.
     """
 
     name: str
@@ -63,8 +67,8 @@ class DetectionDataModule(LightningDataModule):
     ``"auto"``: one per core that is its to use, at most 8, none where cached pictures leave them little to do.
     cache_images: keep train's and val's decoded pictures in memory. mean, std: of RGB grey levels 0…255.
 
-    view_transform: of a second view of the training pictures that nobody labelled, for a teacher (`Batch.views`); it has
-    to move them as `train_transform` does, else UserError.
+    view_transform: of a second view of the training pictures that nobody labelled, for a teacher (`Batch.views`); it
+    has to move them as `train_transform` does, else UserError.
     """
 
     def __init__(
@@ -91,8 +95,8 @@ class DetectionDataModule(LightningDataModule):
             one, other = (f"[{', '.join(view.geometry)}]" for view in (train_transform, view_transform))
             if one != other:
                 raise UserError(
-                    f"augment@view moves pictures by {other} and augment by {one}: both views of a picture need the same "
-                    "flips, crops and sizes, as augment=strong and augment@view=weak have."
+                    f"augment@view moves pictures by {other} and augment by {one}: both views of a picture need the "
+                    "same flips, crops and sizes, as augment=strong and augment@view=weak have."
                 )
         self.source, self.train_transform, self.eval_transform = source, train_transform, eval_transform
         self.view_transform = view_transform
@@ -141,8 +145,13 @@ class DetectionDataModule(LightningDataModule):
 
     @property
     def batches_per_epoch(self) -> int:
-        """How many training batches, rounded up, show every picture once."""
-        return math.ceil(len(self.train_index) / (self.batch_size * self._ranks()[1]))
+        """How many training batches, rounded up, show every picture once; where batches are mixed of several parts,
+        every picture of the part that takes longest, and those of others more than once."""
+        parts = self._parts()
+        if parts is None:
+            return math.ceil(len(self.train_index) / (self.batch_size * self._ranks()[1]))
+        sizes = part_sizes(self.batch_size, [share for _, share in parts])
+        return max(math.ceil(len(rows) / (size * self._ranks()[1])) for (rows, _), size in zip(parts, sizes))
 
     def complete(self, split: Split) -> AnnotationIndex | None:
         """The images of ``index(split)``, row by row, with the labels that the source leaves out; None where it does
@@ -180,10 +189,9 @@ class DetectionDataModule(LightningDataModule):
             self.dataset(split)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        rank, ranks = self._ranks()
-        length = len(self.train_index)
-        weights = self._image_weights()
-        sampler = InfiniteSampler(length, self.batch_size, self.seed, rank, ranks, self._next_batch, weights)
+        parts, weights = self._parts(), self._image_weights()
+        settings: Any = (self.batch_size, self.seed, *self._ranks(), self._next_batch, weights)
+        sampler = InfiniteSampler(len(self.train_index), *settings) if parts is None else MixedSampler(parts, *settings)
         return self._loader("train", batch_size=self.batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -197,8 +205,23 @@ class DetectionDataModule(LightningDataModule):
         weights = None if offered is None else offered(self.train_index)
         return None if weights is None else torch.as_tensor(weights)
 
+    def _parts(self) -> list[tuple[NDArray[np.int64], float]] | None:
+        offered: Any = getattr(self.source, "parts", None)
+        parts = None if offered is None else offered(self.train_index)
+        if parts is not None and self.batch_size < len(parts):
+            raise UserError(
+                f"loader.batch_size={self.batch_size}: every batch holds labelled and unlabelled pictures; give at "
+                f"least {len(parts)}."
+            )
+        return parts
+
     def _load(self, split: Split) -> None:
         index, problems = self.source.load(split)
+        if split == "train" and len(index) and not index.annotated[np.unique(index.sources)].any():
+            raise UserError(
+                f"{self.source.name}: nobody labelled the training pictures; pictures without labels are for "
+                "data.unlabelled of data=semi, beside labelled ones."
+            )
         headers = len(index) <= _MAX_HEADERS
         problems = problems + find_problems(index, read_images="header" if headers else "none")
         index, counts = clean(index, problems, self.source.on_error)

@@ -117,8 +117,8 @@ class DetectionDataset(Dataset[Sample | None]):
         image, _, _ = self.view(picture, np.zeros((0, 4), np.float32), seed)
         if image.shape != shape:
             raise UserError(
-                f"The second view of a picture is {image.shape[1]} x {image.shape[0]} pixels and the first {shape[1]} x "
-                f"{shape[0]}: augment@view has to begin with the steps of augment that move or resize a picture."
+                f"The second view of a picture is {image.shape[1]} x {image.shape[0]} pixels and the first {shape[1]} "
+                f"x {shape[0]}: augment@view has to begin with the steps of augment that move or resize a picture."
             )
         return self._normalise(image)
 

@@ -17,6 +17,8 @@ from PIL import Image, UnidentifiedImageError
 from detlab.errors import UserError
 
 MAX_PIXELS = 100_000_000
+# Of files that are taken for pictures where a folder holds other things, too.
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 # Named, since Pillow would otherwise also hand PostScript files to an interpreter.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 _ORIENTATION = 0x0112

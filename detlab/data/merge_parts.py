@@ -93,10 +93,13 @@ def read_parts(sources: Mapping[str, Any] | None, *, held_out: bool = True) -> l
     return parts
 
 
-def read_part(name: str, key: str, entry: Any, *, training: bool = True, held_out: bool = False) -> Part:
+def read_part(
+    name: str, key: str, entry: Any, *, training: bool = True, held_out: bool = False, images: bool = False
+) -> Part:
     """One entry: a source object; ``{source: <object>, ...}``; or ``{format: voc|coco|yolo, ...}`` with what
     `CustomSource` takes. The rest are the fields of `Part`; fraction and weight where it is for training. Unless
-    `held_out`, a format without val images keeps none back: whatever split is asked for, it gives all it has.
+    `held_out`, a format without val images keeps none back: whatever split is asked for, it gives all it has. images:
+    whether pictures without labels, ``{format: images, images: <folder>}``, will do.
 
     Raises UserError naming the key.
     """
@@ -110,7 +113,8 @@ def read_part(name: str, key: str, entry: Any, *, training: bool = True, held_ou
         raise UserError(f"{key}.{extra[0]}: only training images are thinned out or weighted; leave it out.")
     source, place = given.get("source"), f"{key}.source"
     if source is None:
-        source, place = _custom(name, key, content if held_out else {"val_fraction": 0.0} | content), key
+        formats = (*_FORMATS, "images") if images else _FORMATS
+        source, place = _custom(name, key, content if held_out else {"val_fraction": 0.0} | content, formats), key
     elif content:
         word = next(iter(content))
         raise UserError(f"There is no key '{key}.{word}' beside a source; its own keys go under {key}.source.")
@@ -128,13 +132,15 @@ def read_part(name: str, key: str, entry: Any, *, training: bool = True, held_ou
     )
 
 
-def _custom(name: str, key: str, content: dict[str, Any]) -> CustomSource:
-    if content.get("format") not in _FORMATS:
+def _custom(name: str, key: str, content: dict[str, Any], formats: Sequence[str]) -> CustomSource:
+    if content.get("format") not in formats:
+        if content.get("format") == "images":
+            raise UserError(f"{key}.format=images: pictures without labels are for data.unlabelled of data=semi alone.")
         if "format" in content:
-            meant = nearest(str(content["format"]), _FORMATS)
+            meant = nearest(str(content["format"]), formats)
             raise UserError(f"{key}.format={content['format']}: there is no such format{meant}.")
         got = ", ".join(str(word) for word in content if word != "val_fraction") or "neither"
-        raise UserError(f"{key}: source '{name}' needs a format (voc, coco or yolo) or a source, got {got}.")
+        raise UserError(f"{key}: source '{name}' needs a format ({_words(formats)}) or a source, got {got}.")
     valid = set(inspect.signature(CustomSource.__init__).parameters) - _OWN
     hints = get_type_hints(CustomSource.__init__)
     for word, value in content.items():
@@ -150,6 +156,10 @@ def _custom(name: str, key: str, content: dict[str, Any]) -> CustomSource:
         return CustomSource(**content, name=name)
     except ValueError as error:
         raise UserError(_at(str(error), key)) from error
+
+
+def _words(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _names(key: str, value: Any) -> tuple[str, ...] | None:

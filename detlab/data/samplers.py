@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data.distributed import DistributedSampler
 
@@ -78,6 +80,70 @@ class InfiniteSampler(DistributedSampler[tuple[int, int]]):
         marks = torch.arange(self.length) + torch.rand((), generator=generator, dtype=torch.float64)
         chosen = order[torch.searchsorted(ends, marks, right=True).clamp(max=self.length - 1)]
         return chosen[torch.randperm(self.length, generator=generator)]
+
+
+class MixedSampler(DistributedSampler[tuple[int, int]]):
+    """An endless stream of batches that each hold their share of every part of a data set, as pairs like those of
+    `InfiniteSampler`: every part goes through passes of its own.
+
+    parts: (rows int64 ``[N_p]``, share of a batch) of each; see `part_sizes`. Batch k is a pure function of (seed, k)
+    here, too, and the pictures of the first part are first in it. The positions of batch k on all processes are
+    ``k · world_size · batch_size`` onwards, as ever. The rest as in `InfiniteSampler`; weights are those of all rows.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[tuple[ArrayLike, float]],
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        start_batch: int | Callable[[], int] = 0,
+        weights: Tensor | None = None,
+    ) -> None:
+        self.rows = [torch.as_tensor(rows, dtype=torch.int64) for rows, _ in parts]
+        self.sizes = part_sizes(batch_size, [share for _, share in parts])
+        total = sum(map(len, self.rows))
+        super().__init__(range(total), num_replicas=world_size, rank=rank, shuffle=True, seed=seed)  # type: ignore[arg-type]
+        self.batch_size, self.start_batch = batch_size, start_batch
+        self.streams = [
+            InfiniteSampler(
+                len(rows), size, mixed_seed(seed, part), rank, world_size,
+                weights=None if weights is None else weights[rows],
+            )
+            for part, (rows, size) in enumerate(zip(self.rows, self.sizes, strict=True))
+        ]  # fmt: skip
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        start = self.start_batch() if callable(self.start_batch) else self.start_batch
+        for stream in self.streams:
+            stream.start_batch = start
+        streams = [iter(stream) for stream in self.streams]
+        while True:
+            before = 0  # positions of a batch that belong to the parts before
+            for rows, size, stream in zip(self.rows, self.sizes, streams, strict=True):
+                mine = size * self.num_replicas
+                for position, row in islice(stream, size):
+                    batch, offset = divmod(position, mine)
+                    yield batch * self.batch_size * self.num_replicas + before + offset, int(rows[row])
+                before += mine
+
+    def __len__(self) -> int:
+        raise TypeError("An endless sampler has no length.")
+
+
+def part_sizes(batch_size: int, shares: Sequence[float]) -> list[int]:
+    """How many of a batch's pictures are of each part: its share, rounded, at least one; the first has what is left.
+
+    Raises ValueError for a batch with fewer pictures than there are parts.
+    """
+    if batch_size < len(shares):
+        raise ValueError(f"Expected a batch of at least {len(shares)} pictures, got {batch_size}.")
+    left, sizes = batch_size, []
+    for part in range(len(shares) - 1, -1, -1):
+        sizes.append(left if part == 0 else min(max(round(shares[part] * batch_size), 1), left - part))
+        left -= sizes[-1]
+    return sizes[::-1]
 
 
 def shared_batches(length: int, batch_size: int, rank: int = 0, world_size: int = 1) -> list[list[int]]:

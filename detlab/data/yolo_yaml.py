@@ -10,9 +10,8 @@ from typing import Any
 
 import yaml
 
+from detlab.data.image import SUFFIXES
 from detlab.errors import UserError
-
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def list_images(content: YoloFile, split: str) -> Iterator[tuple[str, str, str]]
         place = _resolve(content, split, entry)
         if place.is_dir():
             found = [Path(folder) / name for folder, _, names in os.walk(place) for name in names]
-            pictures = sorted(path for path in found if path.suffix.lower() in _SUFFIXES)
+            pictures = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
             if not pictures:
                 raise UserError(f"{place}: no picture in this folder ('{split}' of {content.file}).")
             yield from ((str(path), str(place), path.name) for path in pictures)
