@@ -20,6 +20,7 @@ PAPER_ONLY := iou_balanced/table1 alrp/table4 paa/table3
 SKIPPED = $(if $(filter-out paper,$(SCALE)),$(if $(filter *,$(TABLE)),$(patsubst %,%/*,$(filter $*/%,$(PAPER_ONLY)))))
 # Tables whose finished runs the rows of a paper's other tables begin with.
 BEFORE_proxy := sources
+BEFORE_certainty := teachers
 COMMA := ,
 ROWS = experiment=glob($*/$(TABLE)/*$(if $(SKIPPED),$(COMMA)exclude=[$(subst $() ,$(COMMA),$(SKIPPED))]))
 SWEPT = $(CHOSEN) seed=$(SEEDS) hydra/launcher=$(LAUNCHER) $(ARGS)

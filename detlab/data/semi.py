@@ -27,7 +27,7 @@ class SemiSupervisedSource:
     those of all; its classes are the classes.
 
     labeled_fraction: the share of its training images that keep their labels, above 0 and below 1; null: all do. Which
-    ones depends on `fold`, a positive number, and on how many images there are, and on nothing else; within a fold the
+    ones depends on `fold`, a number from 0 on, and on how many images there are, and on nothing else; within a fold the
     images of 1 % are among those of 2 % and so on.
 
     unlabelled: more images, all training images of a source or of an entry as above, whose labels are withheld; or a
@@ -61,8 +61,8 @@ class SemiSupervisedSource:
             )
         if labeled_fraction is not None and not 0 < labeled_fraction < 1:
             raise UserError(f"data.labeled_fraction={labeled_fraction}: expected a number above 0 and below 1.")
-        if fold < 1:
-            raise UserError(f"data.fold={fold}: expected a number from 1 on.")
+        if fold < 0:
+            raise UserError(f"data.fold={fold}: expected a number from 0 on.")
         if not 0 < unlabelled_share < 1:
             raise UserError(f"data.unlabelled_share={unlabelled_share}: expected a number above 0 and below 1.")
         if only not in (LABELLED, "all", None):

@@ -28,7 +28,7 @@ class TeacherLabels(Treatment):
     view (section 2.1). An unlabelled picture is one whose annotators looked for no class.
 
     teacher: the run folder of a detector trained on the labelled pictures, with which the student begins, too; None:
-    the first stage of the same training makes it (`detlab.stages`). kind:
+    the first stage of the same training makes it, and `second` (`detlab.stages`). kind:
     "fixed" (the paper); "ema": from then on the moving average of the student (mean teacher, decay `momentum`);
     "ensemble": `second` and it together, the boxes of both in one non-maximum suppression (Table 3).
 
@@ -65,8 +65,11 @@ class TeacherLabels(Treatment):
         super().__init__()
         if kind not in ("fixed", "ema", "ensemble"):
             raise ValueError(f"Expected kind fixed, ema or ensemble, got {kind!r}.")
-        if (kind == "ensemble") != (second is not None):
-            raise ValueError(f"Expected a second teacher for kind=ensemble and for no other, got {kind} and {second}.")
+        if (second is not None) != (kind == "ensemble" and teacher is not None):
+            raise ValueError(
+                f"Expected a second teacher beside another for kind=ensemble and for no other, got {kind}, {teacher} "
+                f"and {second}."
+            )
         if not 0 < momentum < 1 or not 0 <= foreground <= 1 or weight < 0:
             raise ValueError(
                 "Expected momentum in (0, 1), foreground in [0, 1] and a weight of at least 0, got "
