@@ -97,7 +97,8 @@ def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, pre
 
 def of_one_class(targets: Targets) -> Targets:
     """For a first stage, which knows one class, any object. An image counts as looked at where its annotators looked
-    for every class: what is background to some may be an object to others."""
+    for every class: what is background to some may be an object to others. Where that is so of no image of a merge, the
+    first stage learns from objects alone, and proposes without knowing what is none."""
     return replace(
         targets, labels=torch.zeros_like(targets.labels), annotated=targets.annotated.all()[None], probs=None
     )
