@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from detlab.data.samplers import InfiniteSampler, mixed_seed, shared_batches
+from detlab.data.samplers import InfiniteSampler, MixedSampler, mixed_seed, part_sizes, shared_batches
 
 
 def take(sampler, count):
@@ -131,3 +131,55 @@ def test_equal_weights_are_none():
 def test_weights_are_positive_and_one_per_picture(weights):
     with pytest.raises(ValueError, match="Expected 7 weights above 0"):
         InfiniteSampler(7, 4, weights=torch.tensor(weights))
+
+
+@pytest.mark.parametrize(
+    ("size", "shares", "expected"),
+    [(16, [0.5, 0.5], [8, 8]), (8, [0.9, 0.1], [7, 1]), (8, [0.01, 0.99], [1, 7]), (5, [0.4, 0.6], [2, 3]),
+     (2, [0.1, 0.9], [1, 1]), (6, [0.2, 0.3, 0.5], [1, 2, 3]), (3, [0.0, 0.0, 1.0], [1, 1, 1]), (4, [1.0], [4])],
+)  # fmt: skip
+def test_a_batch_has_some_of_every_part(size, shares, expected):
+    assert part_sizes(size, shares) == expected
+
+
+def test_a_batch_smaller_than_the_number_of_parts():
+    with pytest.raises(ValueError, match="at least 2 pictures, got 1"):
+        part_sizes(1, [0.5, 0.5])
+
+
+ROWS = [[0, 3, 5], [1, 2, 4, 6, 7]]
+
+
+def mixed(*arguments, **settings):
+    return MixedSampler([(ROWS[0], 0.4), (ROWS[1], 0.6)], *arguments, **settings)
+
+
+def test_each_part_of_a_mixed_stream_passes_through_its_own_pictures():
+    stream = take(mixed(5, seed=2), 5 * 30)
+    assert [position for position, _ in stream] == list(range(150))
+    batches = [[row for _, row in stream[k : k + 5]] for k in range(0, 150, 5)]
+    for rows, taken in ((ROWS[0], [b[:2] for b in batches]), (ROWS[1], [b[2:] for b in batches])):
+        flat = [row for batch in taken for row in batch]
+        passes = [flat[k : k + len(rows)] for k in range(0, len(flat) - len(rows) + 1, len(rows))]
+        assert all(sorted(each) == rows for each in passes)
+        assert len(set(map(tuple, passes))) > 3
+
+
+@pytest.mark.parametrize("start", [1, 4])
+def test_a_mixed_batch_depends_on_seed_and_number_alone(start):
+    whole = take(mixed(5, 2), 60)
+    assert take(mixed(5, 2, start_batch=start), 20) == whole[5 * start : 5 * start + 20]
+    assert take(mixed(5, 2, start_batch=lambda: start), 5) == whole[5 * start : 5 * start + 5]
+    assert take(mixed(5, 3), 60) != whole
+    sampler = mixed(5, 2)
+    assert take(sampler, 60) == take(sampler, 60) == whole
+    with pytest.raises(TypeError):
+        len(sampler)
+
+
+def test_weights_hold_within_the_parts():
+    weights = torch.ones(8)
+    weights[0] = 4.0
+    stream = [row for _, row in take(mixed(5, 1, weights=weights), 5 * 600)]
+    counts = np.bincount(stream, minlength=8) / 600
+    np.testing.assert_allclose(counts, [4 / 3, *[0.6] * 2, 1 / 3, 0.6, 1 / 3, 0.6, 0.6], atol=0.06)

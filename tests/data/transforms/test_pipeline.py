@@ -119,3 +119,26 @@ def test_bad_arguments(arguments, message):
 def test_images_of_another_kind_are_refused(image):
     with pytest.raises(ValueError, match="uint8 image"):
         Pipeline()(image, BOXES, 0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "same"),
+    [
+        ([A.HorizontalFlip(p=0.5)], True),
+        ([A.HorizontalFlip(p=0.5), "resize", A.GaussianBlur()], True),
+        ([A.HorizontalFlip(p=0.5), A.GaussianBlur()], True),
+        ([A.GaussianBlur(), A.HorizontalFlip(p=0.5)], False),  # what the blur draws, the flip does not
+        ([A.HorizontalFlip(p=0.4)], False),
+        ([], False),
+        (["resize", A.HorizontalFlip(p=0.5)], False),
+        ([A.HorizontalFlip(p=0.5), A.OneOf([A.VerticalFlip(), A.GaussianBlur()])], False),
+        ([A.HorizontalFlip(p=0.5), Longest(40)], False),
+    ],
+)
+def test_geometry_tells_which_pipelines_move_alike(steps, same):
+    image = np.random.default_rng(0).integers(0, 255, (24, 36, 3), dtype=np.uint8)
+    boxes = np.array([[3, 4, 15, 20], [20, 2, 30, 9]], np.float32)
+    one, other = Pipeline([A.HorizontalFlip(p=0.5)], Longest(60)), Pipeline(steps, Longest(60))
+    assert (one.geometry == other.geometry) == same
+    moved = [[view(image, boxes, seed)[1].tolist() for seed in range(30)] for view in (one, other)]
+    assert (moved[0] == moved[1]) == same
