@@ -70,7 +70,6 @@ class LitDetector(LightningModule):
         self.detections: dict[int, Detections] = {}
         self.pr_curves: dict[str, Any] = {}
         self.counts: Counts | None = None
-        self._steps = 0
 
     def forward(self, images: Tensor) -> tuple[Predictions, Anchors]:
         """``[B, 3, H, W]`` normalised pictures → predictions for every anchor, and the anchors."""
@@ -158,10 +157,9 @@ class LitDetector(LightningModule):
         if process_count() > 1 and not bool(torch.isfinite(mean).all()):
             raise ElsewhereError("The loss is not finite in another process.")
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        if self.global_step != self._steps:  # accumulated gradients make a step of several batches
-            self._steps = self.global_step
-            self.pseudo.after_step(self.detector)
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.pseudo.after_step(self.detector)  # before any callback saves a checkpoint
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if state := self.pseudo.state_dict():
@@ -174,7 +172,6 @@ class LitDetector(LightningModule):
     def on_train_start(self) -> None:
         """A criterion may go by epochs (self-balancing of aLRP): its `begin` is told how many batches one has. To
         Lightning the whole training is one epoch."""
-        self._steps = self.global_step
         begin, data = getattr(self.criterion, "begin", None), getattr(self.trainer, "datamodule", None)
         if begin is not None and data is not None:
             begin(data.batches_per_epoch)

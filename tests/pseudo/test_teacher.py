@@ -198,8 +198,8 @@ def test_losses_by_part() -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        {"kind": "mean"}, {"kind": "ensemble", "teacher": "runs/a"}, {"second": "runs/b"}, {"momentum": 1.0}, {"foreground": 1.1},
-        {"weight": -1.0}, {"tau": 2.0}, {"gamma1": -1.0},
+        {"kind": "mean"}, {"kind": "ensemble", "teacher": "runs/a"}, {"second": "runs/b"}, {"momentum": 1.0},
+        {"foreground": 1.1}, {"weight": -1.0}, {"tau": 2.0}, {"gamma1": -1.0},
     ],
     ids=str,
 )  # fmt: skip
