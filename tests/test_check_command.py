@@ -193,3 +193,16 @@ def test_bccd_has_two_boxes_without_area(detlab):
     for name, record in (("BloodImage_00338", "object 13 (RBC)"), ("BloodImage_00343", "object 4 (RBC)")):
         assert f"{name}.xml, {record}: zero-area box" in result.out
     assert {path: path.stat().st_mtime_ns for path in BCCD.rglob("*")} == before
+
+
+def test_unlabelled_pictures_are_counted_and_not_said_to_lack_labels(detlab):
+    semi = [argument.replace("data.", "data.source.", 1) for argument in VOC[1:]]
+    result = detlab("check", "data=semi", *semi, "data.labeled_fraction=0.5", "output=null")
+    assert result.status == 0, result.out + result.err
+    assert "2 images are labelled, 2 are not; what follows is of the labelled." in result.out
+    assert "Rarest classes: blue (2), red (2)." in result.out
+    assert "4 labels of the unlabelled images are withheld from training." in result.out
+    assert re.search(r"red +│ 2 +│ 2 ", result.out)
+    assert "missing" not in result.out
+    assert warnings_in(result.out) == {}
+    assert "0.5 of the training images keep their labels (fold 1)." in result.out + result.err

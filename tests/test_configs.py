@@ -22,6 +22,10 @@ NEEDS = {
     "data=custom": CUSTOM,
     "data=merge": ["data.sources={a: {format: yolo, yaml: a.yaml}}"],
     "data=proxy_small": CUSTOM,
+    "data=semi": [
+        *(key.replace("data.", "data.source.", 1) for key in CUSTOM),
+        "data.unlabelled=pictures",
+    ],
     "data=split_small": ["data.sources={a: {format: yolo, yaml: a.yaml}}"],
     "scale=small": CUSTOM,
     "loss=focal_giou_centerness": ["detector.head.quality=centerness"],

@@ -234,6 +234,8 @@ class DetectionDataModule(LightningDataModule):
                     f"{', '.join(known.classes)}; give both the same list in the same order."
                 )
         self.indexes[split], self.skipped_counts[split] = index, counts
+        if split == "train":
+            self._parts()  # what cannot be mixed is told now, not when training begins
 
     def _loader(self, split: Split, **which: Any) -> DataLoader[Batch]:
         dataset, workers = self.dataset(split), self._workers()

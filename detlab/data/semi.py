@@ -127,10 +127,7 @@ class SemiSupervisedSource:
         """What a reader of its tables should know, one sentence each."""
         notes = []
         if self.labeled_fraction is not None:
-            notes.append(
-                f"{self.labeled_fraction:.3g} of the training images of {self.source.source.name} are labelled (fold "
-                f"{self.fold})"
-            )
+            notes.append(f"{self.labeled_fraction:.3g} of the training images keep their labels (fold {self.fold})")
         if self.only is None:
             notes.append(f"{self.unlabelled_share:.0%} of the pictures of a batch are unlabelled")
         elif self.only == LABELLED:
