@@ -38,6 +38,7 @@ SHARED = {
     "YOLO": "data=custom data.format=yolo data.yaml=yolo/data.yaml",
     "MERGE": "data=merge '+data.sources.a={format: voc, root: voc, split: train, classes: [red]}' "
     "'+data.sources.b={format: yolo, yaml: yolo/data.yaml, classes: [blue]}'",
+    "SEMI": "data=semi data.source.format=voc data.source.root=voc data.source.split=train data.source.val_split=val",
     "SPLIT": "data=scenes_split '~data.source' '+data.source={_target_: detlab.data.custom.CustomSource, format: voc, "
     "root: voc, split: train, val_split: val}' data.groups.a=[red] data.groups.b=[blue]",
 }
@@ -369,6 +370,46 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
         "a group without images": ("train {SPLIT} data.groups.b=[green]", green_only_in_val),
         "a group with an unknown class": ("train {SPLIT} data.groups.b=[bule]", nothing),
         "nothing to make groups of": ("train {SPLIT} ~data.source", nothing),
+    },
+    "Labelled and unlabelled images": {
+        "nothing unlabelled": ("train {SEMI}", nothing),
+        "more than all labels": ("train {SEMI} data.labeled_fraction=10", nothing),
+        "letters for a share": ("train {SEMI} data.labeled_fraction=half", nothing),
+        "a fold below the first": ("train {SEMI} data.labeled_fraction=0.5 data.fold=-1", nothing),
+        "nothing but unlabelled pictures in a batch": (
+            "train {SEMI} data.labeled_fraction=0.5 data.unlabelled_share=1",
+            nothing,
+        ),
+        "batches too small to mix": ("train {SEMI} data.labeled_fraction=0.5 loader.batch_size=1", nothing),
+        "no labelled images": ("train data=semi data.unlabelled=voc/JPEGImages", nothing),
+        "a missing folder of labelled images": ("train {SEMI} data.source.root=vco data.unlabelled=more", nothing),
+        "a missing folder of pictures": ("train {SEMI} data.unlabelled=more", nothing),
+        "a folder without pictures": ("train {SEMI} data.unlabelled=more", lambda f: f.write("more/notes.txt")),
+        "an unlabelled picture of noise": (
+            "train {SEMI} data.unlabelled=more",
+            lambda f: (f.write("more/1.png", b"no"), f.write("more/2.jpg", (f.root / FIRST).read_bytes())),
+        ),
+        "unlabelled pictures that are labelled": ("train {SEMI} data.unlabelled=voc/JPEGImages", nothing),
+        "unlabelled pictures of a format of no such name": (
+            "train {SEMI} 'data.unlabelled={format: image, images: more}'",
+            nothing,
+        ),
+        "all labels where there never were any": (
+            "train {SEMI} data.unlabelled=more data.only=all",
+            lambda f: f.write("more/1.jpg", (f.root / FIRST).read_bytes()),
+        ),
+        "pictures without labels to train on": (
+            "train data=custom data.format=images data.images=voc/JPEGImages",
+            nothing,
+        ),
+        "pictures without labels in a merge": (
+            "train data=merge '+data.sources.a={format: images, images: voc/JPEGImages}'",
+            nothing,
+        ),
+        "a second view that moves pictures otherwise": (
+            "train {SEMI} data.labeled_fraction=0.5 augment=scratch augment@view=weak",
+            nothing,
+        ),
     },
     "Checkpoints and runs": {
         "a missing checkpoint": ("eval ckpt_path=runs/x/mini/seed=0", nothing),
