@@ -116,9 +116,9 @@ class MixedSampler(DistributedSampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         start = self.start_batch() if callable(self.start_batch) else self.start_batch
-        for stream in self.streams:
-            stream.start_batch = start
-        streams = [iter(stream) for stream in self.streams]
+        for each in self.streams:
+            each.start_batch = start
+        streams = [iter(each) for each in self.streams]
         while True:
             before = 0  # positions of a batch that belong to the parts before
             for rows, size, stream in zip(self.rows, self.sizes, streams, strict=True):

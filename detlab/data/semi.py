@@ -216,7 +216,7 @@ def _one_source(index: AnnotationIndex, name: str) -> AnnotationIndex:
         index,
         sources=np.zeros(len(index), np.int16),
         source_names=(name,),
-        annotated=index.annotated.all(0, keepdims=True),
+        annotated=np.atleast_2d(index.annotated.all(0)),
     )
 
 
