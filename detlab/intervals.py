@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 class IntervalTargets(NamedTuple):
-    """Of each of the four sides (x1, y1, x2, y2): index int64 ``[..., 4]``, the interval that holds it or, of one
+    """Of each of the four sides (x1, y1, x2, y2): interval int64 ``[..., 4]``, the one that holds it or, of one
     beyond its segment, the nearest; offset float ``[..., 4]`` from that interval's centre, in intervals; inside bool
     ``[..., 4]``: not beyond."""
 
-    index: Tensor
+    interval: Tensor
     offset: Tensor
     inside: Tensor
 

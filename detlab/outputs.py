@@ -43,7 +43,7 @@ def save_results(
         stages[stage][metric] = rounded(value)
     rare = rare_classes(data.train_index)
     for measured in stages.values():
-        known = [value for name in rare if (value := measured.get(f"AP/{name}")) is not None]
+        known = [ap for name in rare if (ap := measured.get(f"AP/{name}")) is not None]
         if known:
             measured["AP_rare"] = rounded(float(np.mean(known)))
     saved = {

@@ -52,7 +52,7 @@ def test_targets_are_those_of_a_loop(intervals: int, reach: float) -> None:
     found = coder.encode(boxes, regions)
     for row in range(len(boxes)):
         expected = literal(boxes[row].tolist(), regions[row].tolist(), intervals, reach)
-        assert found.index[row].tolist() == [k for k, _, _ in expected]
+        assert found.interval[row].tolist() == [k for k, _, _ in expected]
         assert found.offset[row].tolist() == pytest.approx([o for _, o, _ in expected], abs=1e-9)
         assert found.inside[row].tolist() == [i for _, _, i in expected]
     assert found.offset[found.inside].abs().max() <= 0.5 + 1e-9
@@ -76,14 +76,14 @@ def test_beyond_the_segment_without_size_and_outside_the_picture() -> None:
     regions = torch.tensor([[0.0, 0, 10, 10], [5, 5, 5, 5], [-500, -500, -400, -300], [9, 9, 3, 2]])
     boxes = torch.tensor([[-40.0, 2, 40, 10], [5, 5, 5.4, 5], [-520, -520, -410, -310], [9, 9, 3, 2]])
     found = coder.encode(boxes, regions)
-    assert found.index[0].tolist() == [0, 7, 9, 5]
+    assert found.interval[0].tolist() == [0, 7, 9, 5]
     assert found.inside[0].tolist() == [False, True, False, True]
     decoded = coder.decode(perfect(coder, boxes, regions), regions)
     assert decoded.isfinite().all()
     assert torch.allclose(decoded[1], boxes[1], atol=1e-4)  # of no size: seen as of one pixel
     assert torch.allclose(decoded[2], boxes[2], atol=1e-3)
     assert (decoded[:, 2:] >= decoded[:, :2]).all()
-    assert coder.encode(boxes[:0], regions[:0]).index.shape == (0, 4)
+    assert coder.encode(boxes[:0], regions[:0]).interval.shape == (0, 4)
     assert coder.decode(torch.zeros(0, coder.values), regions[:0]).shape == (0, 4)
 
 

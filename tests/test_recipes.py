@@ -4,6 +4,7 @@ every table composes and can be built at each."""
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 
@@ -37,7 +38,12 @@ ROW_OF = {recipe_of(row) or "coco_1x": row for row in ROWS if not row.endswith("
 STUDIED = {
     "name", "method_name", "detector", "assigner", "loss", "postprocess", "callbacks", "testing", "trained_as",
 }  # fmt: skip
-MERGED = {"data", "pseudo", "task"}  # in which rows of experiments/proxy differ from all others, besides
+# In which rows of a paper differ from all others, besides. Faster R-CNN takes the backbone's level 2, too; a student
+# sees two views.
+BESIDES = {
+    "proxy": {"data", "pseudo", "task"},
+    "certainty": {"data", "pseudo", "backbone", "augment", "view", "stage_one"},
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,10 +70,12 @@ def needed(tmp_path_factory):
     (folder / "a/checkpoints/last.ckpt").touch()
     (folder / "a/config.yaml").write_text("name: a")
     (folder / "a/metrics.json").write_text('{"status": "finished", "classes": ["car", "cat"]}')
-    return {
+    found = {
+        "teacher": [f"pseudo.teacher={folder / 'a'}"],
         "proxy": [f"pseudo.classifier={folder / 'h.ckpt'}"],
         "offline": [f"pseudo.detectors=[{{run: '{folder / 'a'}'}}]"],
     }
+    return defaultdict(list, found)
 
 
 def checked(*overrides):
@@ -89,12 +97,18 @@ def test_every_recipe_is_a_row_s():
 def test_a_row_at_mini_scale_differs_in_what_it_studies_alone(row, needed):
     """Whatever its recipe, so that any two rows of any papers may be compared."""
     ours, usual = plain(f"experiment={row}"), plain("scale=mini")
-    studied = STUDIED | (MERGED if row.startswith("proxy/") else set())
+    studied = STUDIED | BESIDES.get(row.partition("/")[0], set())
     assert {key for key in ours if ours[key] != usual.get(key)} <= studied
     assert ours["name"] == row
-    cfg = composed(f"experiment={row}", *needed.get(row.rpartition("/")[2], []))
+    cfg = composed(f"experiment={row}", *of_row(row, needed))
     validate(cfg)
     _build(cfg)
+
+
+def of_row(row, needed):
+    """The overrides for the finished runs that a row names."""
+    labelled = row.startswith("certainty/") and composed(f"experiment={row}").get("pseudo")
+    return needed["teacher" if labelled and labelled.teacher else row.rpartition("/")[2]]
 
 
 def _build(cfg):
@@ -109,10 +123,11 @@ def test_one_s_own_data_know_nothing_of_a_recipe():
 
 
 @pytest.mark.parametrize("row", ROW_OF.values())
-def test_a_row_of_every_recipe_can_be_built_at_paper_scale(row):
-    cfg = checked(f"experiment={row}", "scale=paper")
+def test_a_row_of_every_recipe_can_be_built_at_paper_scale(row, needed):
+    cfg = checked(f"experiment={row}", "scale=paper", *of_row(row, needed))
     assert cfg.run_dir == f"runs/{row}/paper/seed=0"
-    assert cfg.data.name == ("voc_split" if row.startswith("proxy/") else "coco2017")
+    data = {"proxy": "voc_split", "certainty": "coco_partial"}
+    assert cfg.data.name == data.get(row.partition("/")[0], "coco2017")
     assert cfg.backbone.weights == "imagenet"
 
 
@@ -143,6 +158,20 @@ def test_schedules_are_the_papers_in_iterations(recipe, batch, rate, epochs, dec
     assert (schedule.optimizer, schedule.momentum, schedule.weight_decay) == ("sgd", 0.9, 1e-4)
     assert schedule.iterations % schedule.val_every == 0
     assert cfg.backbone.name == backbone
+
+
+def test_schedules_of_certainty_are_printed_in_iterations():
+    teachers = {1: 6_000, 2: 12_000, 5: 30_000, 10: 60_000}
+    students = {"certainty": 90_000, "certainty_180k": 180_000}
+    of_teachers = {f"certainty_teacher_{share}": length for share, length in teachers.items()}
+    for recipe, iterations in {**students, **of_teachers, "certainty_teacher": 12_000}.items():
+        cfg = at_paper_scale(recipe)
+        schedule = instantiate(cfg.schedule)
+        assert cfg.loader.batch_size == schedule.base_batch == 8
+        assert (schedule.lr, schedule.iterations) == (0.01, iterations)
+        ends = [milestone / iterations for milestone in schedule.milestones]
+        assert ends == pytest.approx([2 / 3, 8 / 9], abs=1e-4)  # 120k and 160k of 180k
+        assert (schedule.optimizer, schedule.momentum, schedule.weight_decay) == ("sgd", 0.9, 1e-4)
 
 
 @pytest.mark.parametrize(

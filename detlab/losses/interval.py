@@ -36,11 +36,11 @@ class IntervalLoss(nn.Module):
         target = self.coder.encode(boxes, regions)
         scores, offsets = self.coder.split(outputs.to(torch.promote_types(outputs.dtype, torch.float32)))
         if self.coder.probability == "softmax":
-            places = -scores.log_softmax(-1).gather(-1, target.index[..., None])[..., 0]
+            places = -scores.log_softmax(-1).gather(-1, target.interval[..., None])[..., 0]
         else:
-            right = F.one_hot(target.index, self.coder.intervals).to(scores)
+            right = F.one_hot(target.interval, self.coder.intervals).to(scores)
             places = F.binary_cross_entropy_with_logits(scores, right, reduction="none").sum(-1)
-        offset = offsets.gather(-1, target.index[..., None])[..., 0]
+        offset = offsets.gather(-1, target.interval[..., None])[..., 0]
         rest = F.smooth_l1_loss(offset, target.offset.to(offset), reduction="none", beta=self.beta) * target.inside
         return (places + self.regression_weight * rest).sum(-1)
 

@@ -64,7 +64,7 @@ def test_its_least_is_at_the_target_and_a_side_beyond_gives_no_offset_gradient(p
         optimiser.step()
     decoded = coder.decode(outputs.detach(), region)[0]
     assert decoded[[0, 2, 3]].tolist() == pytest.approx([12, 33, 30], abs=0.1)
-    assert coder.encode(box, region).index[0, 1] == coder.split(outputs.detach())[0][0, 1].argmax() == 0
+    assert coder.encode(box, region).interval[0, 1] == coder.split(outputs.detach())[0][0, 1].argmax() == 0
     assert float(coder.quality(outputs.detach())) > 0.9
 
 
