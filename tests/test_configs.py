@@ -17,15 +17,14 @@ from detlab.pseudo.classifier import ProxyClassifier, save
 from detlab.validate import KEYS, validate
 
 CUSTOM = ["data.format=voc", "data.root=voc", "data.split=train"]
+SEMI = [*(key.replace("data.", "data.source.", 1) for key in CUSTOM), "data.unlabelled=pictures"]
 # What an option needs beside it; to be told so is the test of `refuse_combinations`.
 NEEDS = {
     "data=custom": CUSTOM,
     "data=merge": ["data.sources={a: {format: yolo, yaml: a.yaml}}"],
     "data=proxy_small": CUSTOM,
-    "data=semi": [
-        *(key.replace("data.", "data.source.", 1) for key in CUSTOM),
-        "data.unlabelled=pictures",
-    ],
+    "data=semi": SEMI,
+    "data=semi_small": SEMI,
     "data=split_small": ["data.sources={a: {format: yolo, yaml: a.yaml}}"],
     "scale=small": CUSTOM,
     "loss=focal_giou_centerness": ["detector.head.quality=centerness"],
