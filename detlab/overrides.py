@@ -51,15 +51,16 @@ def _tidy(argument: str, groups: Mapping[str, Sequence[str]], rows: Sequence[str
         if group == experiments.GROUP:
             chosen = experiments.expand(parsed, rows)
             return f"{key}={chosen}" if chosen else candidate
-        if group in groups:
-            _check_option(group, parsed, groups[group])
+        folder = group.partition("@")[0]  # of an option at another place, as augment@view=weak
+        if folder in groups:
+            _check_option(group, folder, parsed, groups[folder])
         return candidate
     return argument
 
 
-def _check_option(group: str, value: Any, options: Sequence[str]) -> None:
+def _check_option(group: str, folder: str, value: Any, options: Sequence[str]) -> None:
     if isinstance(value, list):
         raise UserError(f"{group}=[{','.join(map(str, value))}]: give one option (valid: {', '.join(options)}).")
     for option in getattr(value, "list", [value]):  # a sweep lists its choices
         if option is not None and isinstance(option, str | int | float) and str(option) not in options:
-            raise UserError(f"There is no {group}={option}{nearest(str(option), options)}; see conf/{group}/.")
+            raise UserError(f"There is no {group}={option}{nearest(str(option), options)}; see conf/{folder}/.")

@@ -32,6 +32,8 @@ GROUPS = {"data": ["scenes", "voc07"], "debug": ["quick"]}
         ("data=scenes,voc07", "data=scenes,voc07"),
         ("debug=null", "debug=null"),
         ("+data=voc07", "+data=voc07"),
+        ("data@data.sources.a.source=voc07", "data@data.sources.a.source=voc07"),
+        ("data@view=null", "data@view=null"),
     ],
 )
 def test_values_that_hydra_would_refuse_are_quoted(typed, taken):
@@ -48,6 +50,7 @@ def test_flags_keep_their_values(typed):
 @pytest.mark.parametrize(
     ("typed", "answer"),
     [
+        ("+data@view=voc70", "There is no data@view=voc70 (did you mean 'voc07'?); see conf/data/."),
         ("overwrite", "'overwrite' is no setting; write key=value"),
         ("=3", "'=3' is no setting"),
         ("data=voc7", r"There is no data=voc7 \(did you mean 'voc07'"),

@@ -123,7 +123,8 @@ def _look_fully(path: str) -> tuple[tuple[int, int], bytes, str | None]:
 
 def empty_images(index: AnnotationIndex) -> Iterator[Problem]:
     """Images without boxes, where somebody looked for any."""
-    for row in np.flatnonzero((index.counts == 0) & index.annotated.any(1)[index.sources]):
+    searched = np.asarray(index.annotated.any(1))
+    for row in np.flatnonzero((index.counts == 0) & searched[index.sources]):
         yield Problem("image without boxes", "warning", str(index.paths[row]), "", "it has no boxes.", int(row))
 
 
