@@ -50,7 +50,7 @@ def test_flags_keep_their_values(typed):
 @pytest.mark.parametrize(
     ("typed", "answer"),
     [
-        ("+data@view=voc70", "There is no data@view=voc70 (did you mean 'voc07'?); see conf/data/."),
+        ("+data@view=voc70", r"There is no data@view=voc70 \(did you mean 'voc07'\?\); see conf/data/"),
         ("overwrite", "'overwrite' is no setting; write key=value"),
         ("=3", "'=3' is no setting"),
         ("data=voc7", r"There is no data=voc7 \(did you mean 'voc07'"),
