@@ -32,6 +32,7 @@ from detlab.errors import UserError
 from detlab.lit import LitDetector
 from detlab.logs import quiet
 from detlab.losses.alrp import ALRPCriterion
+from detlab.losses.interval import IntervalLoss
 from detlab.losses.rank_sort import RankSortCriterion
 from detlab.losses.ranking_classification import RankingClassification
 from detlab.losses.two_stage import TwoStageCriterion
@@ -135,6 +136,7 @@ def rehearse(cfg: DictConfig, launcher: str | None = None) -> None:
     assert isinstance(offline, DictConfig)
     build_datamodule(cfg)
     chosen = [group for group in ("testing", "pseudo") if cfg.get(group)]
+    refuse_half_intervals(cfg)
     for group in ("assigner", "loss", "postprocess", "schedule", *chosen):
         _instantiate(cfg, group)
     with torch.device("meta"):
@@ -232,6 +234,27 @@ def refuse_half_a_yolo(cfg: DictConfig) -> None:
         raise UserError(
             f"loss.classes={trained} with scores from {scored}: add "
             f"{'' if 'classes' in cfg.postprocess else '+'}postprocess.classes={trained}."
+        )
+
+
+def refuse_half_intervals(cfg: DictConfig) -> None:
+    """Raise UserError for localisation by intervals in a detector of the other kind, or with a loss of offsets."""
+    two = _is_a(cfg.detector, FasterRCNN)
+    if not two and cfg.detector.head.get("intervals"):
+        raise UserError(
+            f"localization=intervals is for the second stage of a Faster R-CNN, and {_name(cfg.detector)} has one "
+            "stage: take localization=dense_intervals, or method=faster_rcnn."
+        )
+    if two and cfg.detector.get("intervals"):
+        raise UserError(
+            f"localization=dense_intervals is for detectors of one stage, and {_name(cfg.detector)} has two: take "
+            "localization=intervals."
+        )
+    of_boxes = cfg.loss.get("localization")
+    if cfg.detector.get("intervals") and not (of_boxes and _is_a(of_boxes, IntervalLoss)):
+        raise UserError(
+            f"localization=dense_intervals with {_name(of_boxes or cfg.loss)}, a loss of offsets: take "
+            "loss=focal_intervals, or leave localization out."
         )
 
 

@@ -36,6 +36,8 @@ NEEDS = {
     "loss=yolo": ["detector=yolo"],
     "loss=yolo_printed": ["detector=yolo"],
     "detector=faster_rcnn": ["loss=faster_rcnn"],
+    "localization=intervals": ["method=faster_rcnn"],
+    "loss=focal_intervals": ["localization=dense_intervals"],
     "loss=faster_rcnn": ["detector=faster_rcnn"],
 }
 YOLO_LOSSES = ["yolo", "yolo_printed"]  # of a detector with objectness, which no other loss trains

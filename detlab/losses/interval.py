@@ -18,11 +18,13 @@ class IntervalLoss(nn.Module):
     the right interval alone, smooth-L1 in intervals; none for a side beyond its segment. regression_weight: of the
     latter.
 
-    `coder` must be the one the detector decodes with. Raises ValueError for a negative beta or weight.
+    `coder` must be the one the detector decodes with. Raises ValueError without one and for a negative beta or weight.
     """
 
-    def __init__(self, coder: IntervalCoder, beta: float = 1.0, regression_weight: float = 1.0) -> None:
+    def __init__(self, coder: IntervalCoder | None, beta: float = 1.0, regression_weight: float = 1.0) -> None:
         super().__init__()
+        if coder is None:
+            raise ValueError("Expected a detector that tells sides by intervals (localization=dense_intervals).")
         if beta < 0 or regression_weight < 0:
             raise ValueError(f"Expected beta and regression_weight of at least 0, got {beta} and {regression_weight}.")
         self.coder, self.beta, self.regression_weight = coder, beta, regression_weight
