@@ -42,7 +42,7 @@ class Source(Protocol):
 
     It may also offer ``image_weights(index) -> [N] or None``, how often each training image is drawn beside the
     others; ``complete(split) -> (index, problems) or None``, the images of ``load(split)`` in the same order with
-    all objects labelled, where it leaves labels out; and ``parts(index) -> [(rows int64 [N_p], share), ...] or None``,
+    all objects labelled, where it leaves labels out; and ``batch_parts(index) -> [(rows int64 [N_p], share), ...] or None``,
     into which parts the training images fall of which every batch has its share, as labelled and unlabelled ones: each
     part goes through its images evenly, however many the others have.
     """
@@ -206,7 +206,7 @@ class DetectionDataModule(LightningDataModule):
         return None if weights is None else torch.as_tensor(weights)
 
     def _parts(self) -> list[tuple[NDArray[np.int64], float]] | None:
-        offered: Any = getattr(self.source, "parts", None)
+        offered: Any = getattr(self.source, "batch_parts", None)
         parts = None if offered is None else offered(self.train_index)
         if parts is not None and self.batch_size < len(parts):
             raise UserError(

@@ -96,7 +96,7 @@ class SemiSupervisedSource:
             return self._known(self.source, split)
         return self._train(complete=True)
 
-    def parts(self, index: AnnotationIndex) -> list[tuple[NDArray[np.int64], float]] | None:
+    def batch_parts(self, index: AnnotationIndex) -> list[tuple[NDArray[np.int64], float]] | None:
         """The labelled and the unlabelled rows of `index` and their shares of a batch; None where there is one kind.
 
         Raises UserError where no image of a kind is left.

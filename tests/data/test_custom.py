@@ -157,5 +157,5 @@ def test_missing_folders_and_wrong_values_are_named(tmp_path: Path, index: Annot
         CustomSource(**(arguments | {"images": str(tmp_path / "x")})).load("train")
     with pytest.raises(ValueError, match=r"val_fraction between 0 and 1, got 1\.5"):
         CustomSource(**arguments, val_fraction=1.5)
-    with pytest.raises(ValueError, match="voc, coco or yolo, got 'kitti'"):
+    with pytest.raises(ValueError, match="voc, coco, yolo or images, got 'kitti'"):
         CustomSource(format="kitti")  # type: ignore[arg-type]

@@ -138,7 +138,7 @@ def test_the_baseline_has_the_labelled_images_alone():
     index, rows = alone.load("train")[0], np.flatnonzero(both.load("train")[0].sources == 0)
     np.testing.assert_array_equal(index.paths, both.load("train")[0].paths[rows])
     assert (len(index), index.source_names, index.annotated.all()) == (6, ("labelled",), True)
-    assert alone.parts(index) is None
+    assert alone.batch_parts(index) is None
     np.testing.assert_array_equal(alone.complete("train")[0].boxes, index.boxes)
     # It does not even look at the other images.
     semi(only="labelled", unlabelled={"format": "images", "images": "nowhere"}).load("train")

@@ -56,6 +56,8 @@ def module_for(loss: str, assigner: str) -> LitDetector:
     elif loss == "faster_rcnn":  # sampling all: what is drawn depends on what else is in a process
         everything = ["loss.samples=100000", "detector.sampler.number=100000"]
         detector = ["method=faster_rcnn", "detector.rpn.train_proposals=50", *everything]
+    elif loss == "focal_intervals":
+        detector = ["localization=dense_intervals", "detector.intervals.intervals=4"]
     else:
         detector = [f"detector.head.quality={QUALITY.get(loss, 'none')}"]
     words = [f"loss={loss}", f"assigner={assigner}", *detector, *TOY]
