@@ -42,9 +42,9 @@ class Source(Protocol):
 
     It may also offer ``image_weights(index) -> [N] or None``, how often each training image is drawn beside the
     others; ``complete(split) -> (index, problems) or None``, the images of ``load(split)`` in the same order with
-    all objects labelled, where it leaves labels out; and ``batch_parts(index) -> [(rows int64 [N_p], share), ...] or None``,
-    into which parts the training images fall of which every batch has its share, as labelled and unlabelled ones: each
-    part goes through its images evenly, however many the others have.
+    all objects labelled, where it leaves labels out; and ``batch_parts(index) -> [(rows int64 [N_p], share), ...]`` or
+    None, into which parts the training images fall of which every batch has its share, as labelled and unlabelled ones:
+    each part goes through its images evenly, however many the others have.
     """
 
     name: str
