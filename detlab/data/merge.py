@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from detlab.data.index import AnnotationIndex, split_rows
 from detlab.data.merge_complete import labels_from
-from detlab.data.merge_index import concatenate, in_label_space, moved
+from detlab.data.merge_index import concatenate, in_label_space, moved, named
 from detlab.data.merge_parts import Part, read_part, read_parts
 from detlab.data.problems import OnError, Problem, Split, of_selection
 from detlab.errors import UserError, nearest
@@ -164,7 +163,7 @@ class MergeSource:
             own = moved(found, sum(map(len, indexes)))
             problems += own if self.only in (None, part) else []
             wanted = classes if complete else self._found[part.name]
-            indexes.append(_named(in_label_space(index, classes, part.rename, wanted), part.name))
+            indexes.append(named(in_label_space(index, classes, part.rename, wanted), part.name))
         merged = concatenate(indexes)
         if self.only is None:
             return merged, problems
@@ -196,7 +195,7 @@ class MergeSource:
                     f"{part.key}: it has no class '{name}', which the merge has{nearest(name, found)}; add "
                     f"{part.key}.rename, name the classes to be learnt in data.classes, or leave {part.key} out."
                 )
-        return _named(in_label_space(index, classes, part.rename, found), part.name), problems
+        return named(in_label_space(index, classes, part.rename, found), part.name), problems
 
     def _label_space(self) -> tuple[str, ...]:
         for part in self.parts:
@@ -208,8 +207,3 @@ class MergeSource:
             if name not in found:
                 raise UserError(f"data.classes: no source looked for class '{name}'{nearest(name, found)}.")
         return found if self.classes is None else self.classes
-
-
-def _named(index: AnnotationIndex, name: str) -> AnnotationIndex:
-    single = len(index.source_names) == 1
-    return replace(index, source_names=(name,) if single else tuple(f"{name}/{inner}" for inner in index.source_names))

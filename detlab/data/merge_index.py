@@ -75,3 +75,19 @@ def moved(problems: Iterable[Problem], rows: int) -> list[Problem]:
 
 def _sizes(index: AnnotationIndex) -> tuple[int, int, int]:
     return len(index), len(index.boxes), len(index.source_names)
+
+
+def named(index: AnnotationIndex, name: str) -> AnnotationIndex:
+    """As a part of a merge under `name`; of several sources, each under ``<name>/<its own>``."""
+    single = len(index.source_names) == 1
+    return replace(index, source_names=(name,) if single else tuple(f"{name}/{inner}" for inner in index.source_names))
+
+
+def one_source(index: AnnotationIndex, name: str) -> AnnotationIndex:
+    """All images from one source `name`, whose annotators looked for what all of theirs looked for."""
+    return replace(
+        index,
+        sources=np.zeros(len(index), np.int16),
+        source_names=(name,),
+        annotated=np.atleast_2d(index.annotated.all(0)),
+    )

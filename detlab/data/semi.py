@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detlab.data.index import AnnotationIndex, split_rows
-from detlab.data.merge_index import concatenate, in_label_space, moved
+from detlab.data.merge_index import concatenate, in_label_space, moved, named, one_source
 from detlab.data.merge_parts import Part, read_part
 from detlab.data.problems import OnError, Problem, Split, of_selection
 from detlab.errors import UserError
@@ -149,7 +149,7 @@ class SemiSupervisedSource:
             rows, rest = split_rows(len(index), self.labeled_fraction, self.fold)
         # What belongs to no image is told with the labelled ones.
         problems = of_selection(found, rows) + [problem for problem in found if problem.image is None]
-        pieces = [_named(index.select(rows), LABELLED)]
+        pieces = [named(index.select(rows), LABELLED)]
         if self.only != LABELLED:
             others = [(index.select(rest), of_selection(found, rest))]
             if self.unlabelled is not None:
@@ -163,7 +163,7 @@ class SemiSupervisedSource:
             hidden = concatenate(pieces[1:])
             if not len(hidden):
                 raise UserError("data.unlabelled: there is no unlabelled image; give a folder of pictures.")
-            pieces = [pieces[0], _one_source(hidden, UNLABELLED)]
+            pieces = [pieces[0], one_source(hidden, UNLABELLED)]
         return concatenate(pieces), problems
 
     def _unlabelled(self, index: AnnotationIndex, *, complete: bool) -> tuple[AnnotationIndex, list[Problem]] | None:
@@ -203,21 +203,6 @@ def _renamed(part: Part, index: AnnotationIndex) -> AnnotationIndex:
     """With the classes that the part's annotators looked for, by their new names."""
     classes = part.looked_for(index.classes)
     return in_label_space(index, classes, part.rename)
-
-
-def _named(index: AnnotationIndex, name: str) -> AnnotationIndex:
-    single = len(index.source_names) == 1
-    return replace(index, source_names=(name,) if single else tuple(f"{name}/{inner}" for inner in index.source_names))
-
-
-def _one_source(index: AnnotationIndex, name: str) -> AnnotationIndex:
-    """All images from one source `name`, whose annotators looked for what all of theirs looked for."""
-    return replace(
-        index,
-        sources=np.zeros(len(index), np.int16),
-        source_names=(name,),
-        annotated=np.atleast_2d(index.annotated.all(0)),
-    )
 
 
 def _refuse_shared(labelled: Sequence[str], unlabelled: Sequence[str]) -> None:

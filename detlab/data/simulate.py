@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from detlab.data.datamodule import Source
 from detlab.data.index import AnnotationIndex
-from detlab.data.merge_index import concatenate, in_label_space, moved
+from detlab.data.merge_index import concatenate, in_label_space, moved, one_source
 from detlab.data.problems import OnError, Problem, Split, of_selection
 from detlab.errors import UserError, nearest
 
@@ -111,7 +110,7 @@ class SimulatedMerge:
             if self.only in (None, group):
                 problems += [problem for problem in found if problem.image is None]
             labelled = in_label_space(index.select(rows), self.classes, looked_for=looked_for)
-            indexes.append(_of_group(labelled, group))
+            indexes.append(one_source(labelled, group))
         merged = concatenate(indexes)
         if self.only is None:
             return merged, problems
@@ -192,13 +191,3 @@ def _holds(index: AnnotationIndex, labels: Sequence[int] | range) -> NDArray[np.
     """Whether each image ``[N]`` has a box of these labels that is not ignored."""
     counted = np.isin(index.labels, labels) & ~index.ignore
     return np.bincount(index.box_images[counted], minlength=len(index)) > 0
-
-
-def _of_group(index: AnnotationIndex, group: str) -> AnnotationIndex:
-    """`index` with `group` as its only source."""
-    return replace(
-        index,
-        sources=np.zeros(len(index), np.int16),
-        source_names=(group,),
-        annotated=np.atleast_2d(index.annotated.all(0)),
-    )

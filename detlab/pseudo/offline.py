@@ -17,8 +17,8 @@ from detlab.metrics.columns import Found
 from detlab.metrics.pseudo_quality import pseudo_quality
 from detlab.pseudo.background import AllBackground
 from detlab.pseudo.detected import unlabelled, with_labels, withheld
+from detlab.pseudo.origins import refuse_unfinished
 from detlab.pseudo.treatment import Treatment
-from detlab.runs import RunFolder
 from detlab.structures import Targets
 
 if TYPE_CHECKING:
@@ -175,15 +175,7 @@ def _read(key: str, entry: Any) -> _Detector:
         if word not in ("run", "classes"):
             raise UserError(f"There is no key '{key}.{word}' in the config{nearest(str(word), ('run', 'classes'))}.")
     run, wanted = str(entry["run"]), entry.get("classes")
-    folder = RunFolder(run)
-    if (state := folder.state()) != "finished":
-        what = "that run is not finished; start it again" if state == "unfinished" else "there is no such run; train it"
-        raise UserError(f"{key}.run={run}: {what}, before others learn from its detector.")
-    if not folder.last.is_file():
-        raise UserError(f"{key}.run={run}: its checkpoint is gone; train it again with overwrite=true.")
-    if folder.read_config().get("task"):
-        raise UserError(f"{key}.run={run}: that is no detector; a classifier is for pseudo=proxy.")
-    metrics = folder.read_metrics()
+    metrics = refuse_unfinished(f"{key}.run", run).read_metrics()
     known = tuple(map(str, metrics.get("annotated", metrics.get("classes", []))))  # not those that it had no labels of
     if wanted is None:
         return _Detector(key, run, known, None)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from detlab.errors import UserError
 from detlab.runs import RunFolder
 
 
@@ -26,6 +27,19 @@ def replaced(before: Mapping[str, str], pseudo: Mapping[str, Any] | None) -> lis
     not tell."""
     now = learned_from(pseudo)
     return [name for name, digest in before.items() if name in now and now[name] != digest]
+
+
+def refuse_unfinished(key: str, run: str) -> RunFolder:
+    """The run folder that the config names under `key`. Raises UserError where it holds no finished detector."""
+    folder = RunFolder(run)
+    if (state := folder.state()) != "finished":
+        what = "that run is not finished; start it again" if state == "unfinished" else "there is no such run; train it"
+        raise UserError(f"{key}={run}: {what}, before others learn from its detector.")
+    if not folder.last.is_file():
+        raise UserError(f"{key}={run}: its checkpoint is gone; train it again with overwrite=true.")
+    if folder.read_config().get("task"):
+        raise UserError(f"{key}={run}: that is no detector; a classifier is for pseudo=proxy.")
+    return folder
 
 
 def _named(pseudo: Mapping[str, Any]) -> list[str]:

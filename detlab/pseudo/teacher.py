@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from detlab.errors import UserError
+from detlab.pseudo.origins import refuse_unfinished
 from detlab.pseudo.thresholds import ClassThresholds
 from detlab.pseudo.treatment import Part, PseudoLabels, Treatment
-from detlab.runs import RunFolder
 from detlab.structures import Batch, Detections, Predictions, Targets
 from detlab.testing.multi_scale import together
 
@@ -77,7 +77,7 @@ class TeacherLabels(Treatment):
             )
         self.runs = [name for name in (teacher, second) if name is not None]
         for run in self.runs:
-            refuse_unfinished(run)
+            refuse_unfinished("pseudo.teacher", run)
         self.kind, self.momentum, self.certainty = kind, momentum, certainty
         self.foreground, self.weight = foreground, weight
         self._thresholds: Mapping[str, Any] = {
@@ -191,16 +191,6 @@ class TeacherLabels(Treatment):
         self.thresholds.load_state_dict(state["thresholds"])
         if "teacher" in state:
             self.teachers[0].detector.load_state_dict(state["teacher"])
-
-
-def refuse_unfinished(run: str) -> None:
-    """Raise UserError for a run folder without a finished detector."""
-    folder = RunFolder(run)
-    if (state := folder.state()) != "finished":
-        what = "that run is not finished; start it again" if state == "unfinished" else "there is no such run; train it"
-        raise UserError(f"pseudo.teacher={run}: {what}, before others learn from its detector.")
-    if not folder.last.is_file():
-        raise UserError(f"pseudo.teacher={run}: its checkpoint is gone; train it again with overwrite=true.")
 
 
 def unlabelled(targets: Sequence[Targets]) -> Tensor:
