@@ -15,7 +15,7 @@ from detlab.assigners.counts import Counts, count_matches
 from detlab.errors import ElsewhereError, UserError
 from detlab.losses.normalizer import process_count, reduce_mean
 from detlab.losses.quality import PredictedIoU, predicted_iou
-from detlab.matching import gather, of_one_class
+from detlab.matching import gather, gather_objects, of_one_class
 from detlab.metrics.iou_error import IoUError
 from detlab.metrics.mean_ap import DetectionMetrics
 from detlab.models.faster_rcnn import FasterRCNN, FirstStage
@@ -120,7 +120,7 @@ class LitDetector(LightningModule):
         detector = self.detector
 
         def learn(first: FirstStage, targets: list[Targets], assignment: Assignment) -> dict[str, Tensor]:
-            matched = gather(first.anchors, [of_one_class(t) for t in targets], assignment, first.predictions)
+            matched = gather_objects(first.anchors, targets, assignment, first.predictions)
             return self.criterion(matched, detector.learn(first, targets))
 
         with draws_of(self.global_step, self.device):

@@ -95,12 +95,25 @@ def gather(anchors: Anchors, targets: list[Targets], assignment: Assignment, pre
     )
 
 
+def gather_objects(
+    anchors: Anchors, targets: list[Targets], assignment: Assignment, predictions: Predictions
+) -> Matched:
+    """`gather` for a first stage, which knows one class, any object; `targets` are of all classes.
+
+    What is background to an image's annotators may be an object of a class that they did not look for. Its background
+    therefore counts as much as the share of the classes that they did: 1 for all of them, exactly 0 for none. A first
+    stage that saw no background at all where every source of a merge lacks a class would learn to propose everything.
+    """
+    matched = gather(anchors, [of_one_class(t) for t in targets], assignment, predictions)
+    share = torch.stack([t.annotated.to(matched.class_weights.dtype).mean() for t in targets])[:, None, None]
+    background = (matched.labels < 0)[..., None]
+    return matched._replace(class_weights=torch.where(background, share, 1.0) * matched.class_weights)
+
+
 def of_one_class(targets: Targets) -> Targets:
-    """For a first stage, which knows one class, any object. An image counts as looked at where its annotators looked
-    for every class: what is background to some may be an object to others. Where that is so of no image of a merge, the
-    first stage learns from objects alone, and proposes without knowing what is none."""
+    """The same boxes as objects of one class; looked for where any class was."""
     return replace(
-        targets, labels=torch.zeros_like(targets.labels), annotated=targets.annotated.all()[None], probs=None
+        targets, labels=torch.zeros_like(targets.labels), annotated=targets.annotated.any()[None], probs=None
     )
 
 

@@ -41,17 +41,17 @@ def find_regions(
     max_iou: float,
     min_score: float,
     nms: float | None,
-    cap: int | None,
+    cap: int | Tensor | None,
     min_side: float = 1.0,
-    before_nms: int = 300,
+    before_nms: int = 25,
 ) -> Regions:
     """Predictions with IoU ≤ `max_iou` (θ1) with every labelled box of their image, flagged `ignore` or not. Those on
     labelled objects have left only after the NMS, so that their worse neighbours have gone with them.
 
     Of images whose annotators looked for every class there are none: nothing is missing there. sizes int64 ``[B, 2]``
     (height, width) of the pictures. min_score: of `scores_of`; min_side: of a clipped box, pixels. nms: the best of
-    those that overlap each other more than that; None: all. cap: so many per image, the best; None: all, and then
-    `before_nms`, how many enter the NMS per image, does not count either.
+    those that overlap each other more than that; None: all. cap: so many per image, the best, one number or int64
+    ``[B]``; None: all. before_nms: of an image that many for each of the largest cap enter the NMS; without a cap all.
     """
     scores = scores_of(predictions)
     wanted = ~torch.stack([t.annotated for t in targets]).all(1)
@@ -59,7 +59,10 @@ def find_regions(
     finite = predictions.boxes.isfinite().all(-1)
     large = (boxes[..., 2:] - boxes[..., :2] >= min_side).all(-1)
     scores = scores.masked_fill(~(finite & large & wanted[:, None]), -1.0)
-    count = scores.shape[1] if cap is None else min(before_nms, scores.shape[1])
+    caps = None if cap is None else torch.as_tensor(cap, device=scores.device).expand(len(scores))
+    count = scores.shape[1]
+    if caps is not None and len(caps):
+        count = min(before_nms * int(caps.max()), count)
     best, anchor = scores.topk(count)
     image, slot = ((best >= min_score) & (best >= 0)).nonzero(as_tuple=True)
     anchor = anchor[image, slot]
@@ -68,9 +71,9 @@ def find_regions(
         kept = batched_nms(found.boxes, found.scores, found.image, nms)
         found = found.select(kept.sort().values)  # in the order they came in: by image, then by score
     found = found.select(highest_iou(found.boxes, found.image, targets) <= max_iou)
-    if cap is not None:
+    if caps is not None:
         place = torch.arange(len(found.image), device=found.image.device)
-        found = found.select(place - torch.searchsorted(found.image, found.image) < cap)
+        found = found.select(place - torch.searchsorted(found.image, found.image) < caps[found.image])
     return found
 
 

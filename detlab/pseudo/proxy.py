@@ -13,7 +13,7 @@ from detlab.errors import UserError, nearest
 from detlab.pseudo.amend import amend, with_boxes
 from detlab.pseudo.background import AllBackground
 from detlab.pseudo.candidates import Regions, find_regions, highest_iou, overlapping
-from detlab.pseudo.expected import automatic_cap, expected_missing
+from detlab.pseudo.expected import automatic_caps, expected_missing, object_rates
 from detlab.pseudo.treatment import PseudoLabels, Treatment
 from detlab.structures import Anchors, Batch, Matched, Predictions, Targets
 
@@ -60,10 +60,10 @@ class ProxyPseudoLabels(Treatment):
 
     To bound the cost, which the paper does not (it sends all A · g² boxes): min_score of the detector, of boxes that
     overlap each other by more than `nms` the best, and of those the best `cap` of an image go to the classifier; cap
-    "auto": twice as many as labels are expected to be missing, see `automatic_cap`. What becomes of the predictions
-    that overlap a pseudo-labelled one by `nms` or more is `neighbours`: "spare" takes them out of the losses; "label"
-    gives them its label, as the paper would ask for each of them and mostly hear the same, which makes many more
-    positives of such an object than of a labelled one; "background" leaves them background.
+    "auto": half as many again as labels are expected to be missing in it, see `automatic_caps`. What becomes of the
+    predictions that overlap a pseudo-labelled one by `nms` or more is `neighbours`: "spare" takes them out of the
+    losses; "label" gives them its label, as the paper would ask for each of them and mostly hear the same, which makes
+    many more positives of such an object than of a labelled one; "background" leaves them background.
 
     classes: "any" (the paper), or "unannotated": only such that the image's annotators did not look for. Classes of the
     classifier that the detector does not have count as rejected.
@@ -126,6 +126,7 @@ class ProxyPseudoLabels(Treatment):
         self.objectness, self.min_score, self.nms = objectness, min_score, nms
         self.automatic = cap == "auto"
         self.cap = UNTOLD if cap == "auto" else cap
+        self.rates: Tensor | None = None  # objects per picture and class, where cap=auto goes by them
         self.neighbours, self.classes, self.masked, self.seed = neighbours, classes, masked, seed
         self._columns: list[int] = []
 
@@ -155,10 +156,11 @@ class ProxyPseudoLabels(Treatment):
                     f"loader.{what}={list(theirs)}: train one with the same."
                 )
         if self.automatic:
-            self.cap = automatic_cap(data.train_index)
+            self.rates = torch.from_numpy(object_rates(data.train_index))
+            most = int(automatic_caps(torch.from_numpy(data.train_index.annotated), self.rates).max())
             self.summary.append(
-                f"The proxy classifier is asked about at most {self.cap} regions of a picture (pseudo.cap=auto): as "
-                f"far as labels tell, up to {expected_missing(data.train_index):.1f} objects of a picture have none."
+                f"The proxy classifier is asked about at most {most} regions of a picture (pseudo.cap=auto): as far as "
+                f"labels tell, up to {expected_missing(data.train_index):.1f} objects of a picture have none."
             )
 
     def treat(self, targets: list[Targets]) -> list[Targets]:
@@ -201,9 +203,13 @@ class ProxyPseudoLabels(Treatment):
 
     def regions(self, batch: Batch, predictions: Predictions) -> Regions:
         """What the classifier is asked about (lines 2–8)."""
+        cap: int | Tensor | None = self.cap
+        if self.rates is not None:
+            annotated = torch.stack([t.annotated for t in batch.targets])
+            cap = automatic_caps(annotated, self.rates.to(annotated.device))
         return find_regions(
             predictions, batch.targets, batch.sizes,
-            max_iou=self.max_iou, min_score=self.min_score, nms=self.nms, cap=self.cap,
+            max_iou=self.max_iou, min_score=self.min_score, nms=self.nms, cap=cap,
         )  # fmt: skip
 
     def label(

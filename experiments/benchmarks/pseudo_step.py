@@ -47,13 +47,13 @@ def main() -> None:
 
 def compare(method: str, classifier: Path, rounds: int) -> None:
     proxy = ["pseudo=proxy", f"pseudo.classifier={classifier}", "pseudo.start=0", "pseudo.min_score=0"]
-    five = [*proxy, "pseudo.cap=5"]  # what cap=auto comes to on these data
+    four = [*proxy, "pseudo.cap=4"]  # what cap=auto comes to on these data
     ways = {
         "background": ["pseudo=none"],
         "mask": ["pseudo=mask"],
         "soft sampling": ["pseudo=ignore"],
-        "proxy, unsure of 5 regions": [*five, "pseudo.confidence=1"],
-        "proxy, sure of 5 regions": [*five, "pseudo.confidence=0"],
+        "proxy, unsure of 4 regions": [*four, "pseudo.confidence=1"],
+        "proxy, sure of 4 regions": [*four, "pseudo.confidence=0"],
         "proxy, sure of 20 regions": [*proxy, "pseudo.confidence=0", "pseudo.cap=20"],
     }
     batch: Batch | None = None

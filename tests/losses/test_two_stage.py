@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from detlab.boxes import BoxCoder
 from detlab.losses.regression import SmoothL1
 from detlab.losses.two_stage import TwoStageCriterion, background_losses, region_losses
-from detlab.matching import gather, of_one_class
+from detlab.matching import gather_objects
 from detlab.models.box_head import BoxOutput
 from detlab.models.faster_rcnn import SecondStage
 from detlab.models.rois import RoIs
@@ -110,7 +110,7 @@ def first_stage(targets: list[Targets], gt_index: Tensor, logits: Tensor) -> Mat
     anchors = Anchors(boxes, torch.zeros(4, dtype=torch.int64), (4,))
     deltas = torch.full((len(targets), 4, 4), 0.5, requires_grad=True)
     predictions = Predictions(logits, boxes.expand(len(targets), 4, 4), deltas)
-    return gather(anchors, [of_one_class(t) for t in targets], Assignment(gt_index), predictions)
+    return gather_objects(anchors, targets, Assignment(gt_index), predictions)
 
 
 def second_stage() -> SecondStage:
@@ -132,20 +132,23 @@ def targets_of(annotated: list[bool], weight: float = 1.0) -> Targets:
     )  # fmt: skip
 
 
-def test_anchors_in_a_picture_not_looked_through_are_no_background() -> None:
-    """Of two pictures the second's annotators left a class out: its background gets exactly no gradient."""
-    logits = torch.randn(2, 4, 1, requires_grad=True)
-    index = torch.tensor([[-1, 0, -1, -2], [-1, 0, -1, -2]])
-    targets = [targets_of([True] * 3), targets_of([True, False, True], 0.5)]
+def test_background_counts_as_much_as_the_share_of_classes_that_were_looked_for() -> None:
+    """Of three pictures the second's annotators left one class of three out, the third's all: its background gets
+    exactly no gradient."""
+    logits = torch.randn(3, 4, 1, requires_grad=True)
+    index = torch.tensor([[-1, 0, -1, -2]] * 3)
+    targets = [targets_of([True] * 3), targets_of([True, False, True], 0.5), targets_of([False] * 3)]
     losses = TwoStageCriterion(SmoothL1(BoxCoder()))(first_stage(targets, index, logits), second_stage())
     (gradient,) = torch.autograd.grad(losses["objectness"], logits)
-    assert (gradient[..., 0] != 0).tolist() == [[True, True, True, False], [False, True, False, False]]
+    some, one = [True, True, True, False], [False, True, False, False]
+    assert (gradient[..., 0] != 0).tolist() == [some, some, one]
     p = logits.detach().double().sigmoid()[..., 0]
-    expected = -(p[0, 1].log() + 0.5 * p[1, 1].log() + (1 - p[0, 0]).log() + (1 - p[0, 2]).log()) / 4
-    assert float(losses["objectness"].detach()) == pytest.approx(float(expected), rel=1e-5)
+    objects = p[0, 1].log() + 0.5 * p[1, 1].log() + p[2, 1].log()
+    background = (1 - p[0, [0, 2]]).log().sum() + 2 / 3 * (1 - p[1, [0, 2]]).log().sum()
+    assert float(losses["objectness"].detach()) == pytest.approx(float(-(objects + background) / 7), rel=1e-5)
     offsets = BoxCoder().encode(targets[0].boxes, torch.tensor([[20.0, 20, 40, 40]]))
     each = F.smooth_l1_loss(torch.full((1, 4), 0.5), offsets, reduction="sum", beta=1 / 9)
-    assert float(losses["proposals"].detach()) == pytest.approx(1.5 * float(each) / 4, rel=1e-5)
+    assert float(losses["proposals"].detach()) == pytest.approx(2.5 * float(each) / 7, rel=1e-5)
     assert float(losses["classification"].detach()) == pytest.approx(math.log(4), rel=1e-5)
 
 

@@ -13,7 +13,7 @@ from detlab.assigners.max_iou import MaxIoU
 from detlab.boxes import BoxCoder
 from detlab.losses.regression import SmoothL1
 from detlab.losses.two_stage import TwoStageCriterion
-from detlab.matching import gather, of_one_class
+from detlab.matching import gather_objects, of_one_class
 from detlab.models.anchors import AnchorGenerator
 from detlab.models.backbones import ResNet, SmallBackbone
 from detlab.models.box_head import BoxHead, Head
@@ -103,7 +103,7 @@ def losses_of(model: FasterRCNN, images: Tensor, targets: list[Targets], samples
     first = model.propose(model.features(images), [size] * len(images))
     objects = [of_one_class(t) for t in targets]
     assignment = MaxIoU(0.7, 0.3)(first.anchors, objects)
-    matched = gather(first.anchors, objects, assignment, first.predictions)
+    matched = gather_objects(first.anchors, targets, assignment, first.predictions)
     return TwoStageCriterion(SmoothL1(ONE), samples=samples)(matched, model.learn(first, targets))
 
 

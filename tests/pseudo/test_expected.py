@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
 from detlab.data.index import AnnotationIndex
-from detlab.pseudo.expected import automatic_cap, expected_missing
+from detlab.pseudo.expected import automatic_caps, expected_missing, object_rates
 
 
 def an_index(boxes_of: list[list[int]], sources: list[int], annotated: list[list[int]]) -> AnnotationIndex:
@@ -29,11 +30,15 @@ def test_what_a_source_lacks_is_as_frequent_as_where_it_was_looked_for() -> None
     index = an_index(labels, [0, 0, 1, 1, 2], [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
     lacking = [0.5 + 2, 4 + 2, 4 + 0.5]
     assert expected_missing(index) == pytest.approx(max(lacking))
-    assert automatic_cap(index) == 12
+    assert caps(index) == [4, 9, 7]  # 1.5 times, rounded up
+
+
+def caps(index: AnnotationIndex) -> list[int]:
+    return automatic_caps(torch.from_numpy(index.annotated), torch.from_numpy(object_rates(index))).tolist()
 
 
 def test_edges() -> None:
     assert expected_missing(an_index([[0, 1], [2]], [0, 0], [[1, 1, 1]])) == 0
-    assert automatic_cap(an_index([[0, 1], [2]], [0, 0], [[1, 1, 1]])) == 5
+    assert caps(an_index([[0, 1], [2]], [0, 0], [[1, 1, 1]])) == [3]
     # A class that nobody looked for, and a source without pictures that lacks everything.
     assert expected_missing(an_index([[0], [0]], [0, 0], [[1, 0, 0], [0, 0, 0]])) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -156,6 +157,22 @@ def test_of_overlapping_ones_the_best_and_so_many_per_image() -> None:
         free = (box_iou(kept, known) <= 0.5).all(1) if len(known) else torch.ones(len(kept), dtype=torch.bool)
         assert torch.equal(few.boxes[few.image == image], kept[free][:4])
     assert 0 < len(few.image) < len(every.image)
+
+
+def test_each_picture_has_a_cap_of_its_own() -> None:
+    """By what its annotators did not look for, where cap=auto has been told how frequent that is."""
+    batch, predictions, _ = scene(1)
+    automatic = treatment(nms=0.3, cap="auto")
+    automatic.rates = torch.linspace(1, 5, len(batch.targets[0].annotated))
+    found = automatic.regions(batch, predictions)
+    numbers = torch.bincount(found.image, minlength=3).tolist()
+    lacking = [float(automatic.rates[~t.annotated].sum()) for t in batch.targets]
+    assert numbers == [max(3, math.ceil(1.5 * number)) if number else 0 for number in lacking]
+    assert len(set(numbers)) > 1
+    every = treatment(nms=0.3, cap=100).regions(batch, predictions)
+    for image in range(3):
+        first = every.boxes[every.image == image][: numbers[image]]
+        assert torch.equal(found.boxes[found.image == image], first)
 
 
 def test_neighbours_share_the_label_or_are_spared() -> None:

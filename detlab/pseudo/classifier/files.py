@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.fx.experimental.optimization import fuse
 
 from detlab.errors import UserError
 from detlab.pseudo.classifier.classifier import ProxyClassifier
@@ -36,7 +37,8 @@ def save(classifier: ProxyClassifier, path: str | Path) -> None:
 
 
 def load_classifier(path: str | Path) -> ProxyClassifier:
-    """The classifier of a run folder or of a file, on the CPU and in evaluation mode.
+    """The classifier of a run folder or of a file, on the CPU and for use alone: its batch norms have become part of
+    the convolutions before them.
 
     Raises UserError where there is none, for a run that is not finished yet, and for any other kind of file.
     """
@@ -60,7 +62,9 @@ def load_classifier(path: str | Path) -> ProxyClassifier:
         classifier.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError):
         raise UserError(f"{path} was made by another version of the code; train the classifier again.") from None
-    return classifier.eval()
+    net = classifier.eval().net
+    net.stem, net.blocks = fuse(net.stem), fuse(net.blocks)
+    return classifier
 
 
 def _of_run(path: Path) -> Path:
