@@ -1,0 +1,59 @@
+"""Figure 3 of the proxy pseudo-labels (Abbasi et al. 2020)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detlab.data.image import read_image
+from detlab.drawings.drawing import Figures, Runs
+from detlab.drawings.picture import Picture
+from detlab.errors import UserError
+from detlab.study.table import Run
+
+PROXY = "proxy/table1/proxy"
+WATCHED = ("labels_per_image", "precision", "recall")
+ACROSS, GAP = 3, 8  # pictures in a row, white pixels between
+
+
+def figure3(runs: Runs) -> Picture:
+    """Labels and pseudo-labels on the training pictures that a run watched, as they were at its last validation."""
+    run = runs.of([PROXY])[PROXY][0]
+    files = sorted((Path(run.folder) / "figures").glob("pseudo_*.png"))
+    if not files:
+        command = runs.command([PROXY]).replace("train -m ", "train ").replace("seed=0,1,2", f"seed={run.seed}")
+        raise UserError(f"{run.folder} kept no pictures of pseudo-labels; train it again with '{command} overwrite=true'.")
+    words = (
+        "Training pictures, not augmented, at the end of one training: green what the annotators labelled, violet the "
+        "pseudo-labels; the numbers beside it are of all pictures that were watched."
+    )
+    return Picture(side_by_side([read_image(str(file)) for file in files]), _course(run), words)
+
+
+def side_by_side(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """``[H, W, 3]`` each, in rows on white, each in a cell of the largest size."""
+    height, width = (max(picture.shape[side] for picture in pictures) for side in (0, 1))
+    down = -(-len(pictures) // ACROSS)
+    sheet = np.full((down * (height + GAP) - GAP, min(ACROSS, len(pictures)) * (width + GAP) - GAP, 3), 255, np.uint8)
+    for number, picture in enumerate(pictures):
+        top, left = number // ACROSS * (height + GAP), number % ACROSS * (width + GAP)
+        sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return sheet
+
+
+def _course(run: Run) -> str:
+    """A row per validation: how many pseudo-labels a picture had, and, where the truth is known, how good they were."""
+    columns = {name: run.history[f"pseudo/{name}"] for name in WATCHED if f"pseudo/{name}" in run.history}
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["iteration", *columns])
+    for row in np.flatnonzero(np.any([np.isfinite(column) for column in columns.values()], axis=0)):
+        writer.writerow([int(run.history["step"][row]), *(f"{column[row]:.4g}" for column in columns.values())])
+    return buffer.getvalue()
+
+
+FIGURES: Figures = {"figure3": figure3}
