@@ -23,10 +23,11 @@ from detlab.callbacks.assignments import Assignments
 from detlab.callbacks.checkpoints import load_checkpoint
 from detlab.callbacks.gradients import ClassificationGradients
 from detlab.cores import cores
-from detlab.data.datamodule import DetectionDataModule, init_worker
+from detlab.data.datamodule import DetectionDataModule
 from detlab.data.dataset import DetectionDataset, collate
 from detlab.data.index import AnnotationIndex
 from detlab.data.transforms import Pipeline
+from detlab.data.workers import init_worker, worker_context
 from detlab.distributed.place import Environment, find_place, refuse_misfits
 from detlab.errors import UserError
 from detlab.lit import LitDetector
@@ -87,6 +88,7 @@ def evaluation_loader(data: DetectionDataModule, index: AnnotationIndex) -> Data
         num_workers=workers,
         collate_fn=collate,
         worker_init_fn=init_worker,
+        multiprocessing_context=worker_context(workers),
     )
 
 

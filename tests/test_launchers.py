@@ -19,8 +19,10 @@ from hydra.utils import instantiate
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from omegaconf import OmegaConf
+from torch.utils.data import DataLoader
 
 from detlab.cores import cores
+from detlab.data.workers import worker_context
 from detlab.launch import CONFIG_DIR, launchers
 
 PLAIN = ["logger.pictures=0", "report=false", "schedule.iterations=20", "schedule.val_every=20"]
@@ -130,7 +132,10 @@ def assert_one_failed_and_the_other_did_not(result: Any, extra: list[str]) -> st
 @pytest.mark.usefixtures("no_workers_left")
 def test_several_runs_at_once(detlab, tiny, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    result = detlab("train", "-m", *tiny, *PLAIN, *ONE_FAILS, "hydra/launcher=joblib", "seed=0", "logger=wandb")
+    loading = "loader.num_workers=1"  # a run may start processes of its own
+    result = detlab(
+        "train", "-m", *tiny, *PLAIN, *ONE_FAILS, loading, "hydra/launcher=joblib", "seed=0", "logger=wandb"
+    )
     assert_one_failed_and_the_other_did_not(result, ["logger=wandb"])
     assert "#1 Finished in" in result.out
     assert "deprecated" not in result.err
@@ -139,6 +144,16 @@ def test_several_runs_at_once(detlab, tiny, monkeypatch):
     for run in Path("runs").glob("s-*/mini/seed=0"):
         (part,) = (run / "wandb").glob("offline-run-*")
         assert part.name.endswith((run / "wandb/run_id").read_text())
+
+
+def loaded() -> int:
+    return len(list(DataLoader(range(4), num_workers=1, multiprocessing_context=worker_context(1))))  # type: ignore
+
+
+@pytest.mark.usefixtures("no_workers_left")
+def test_what_joblib_started_may_load_with_processes():
+    assert Parallel(n_jobs=2, backend="loky")(delayed(loaded)() for _ in range(2)) == [4, 4]
+    assert worker_context(1) is None  # here nothing is unusual
 
 
 @pytest.mark.usefixtures("no_workers_left")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
-import cv2
 import numpy as np
 import torch
 from lightning import LightningDataModule
@@ -23,6 +21,7 @@ from detlab.data.memory import keep_freed_memory
 from detlab.data.problems import OnError, Problem, Split
 from detlab.data.samplers import InfiniteSampler, MixedSampler, part_sizes, shared_batches
 from detlab.data.transforms import Pipeline
+from detlab.data.workers import init_worker, worker_context
 from detlab.errors import UserError
 from detlab.structures import Batch
 
@@ -249,6 +248,7 @@ class DetectionDataModule(LightningDataModule):
             pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
             persistent_workers=workers > 0,
             worker_init_fn=init_worker,
+            multiprocessing_context=worker_context(workers),
             # Of its own: else each iteration draws from torch's global state, and a resumed run would differ.
             generator=torch.Generator().manual_seed(self.seed),
         )
@@ -270,18 +270,3 @@ class DetectionDataModule(LightningDataModule):
         processes = 1 if self.trainer is None else max(self.trainer.num_devices, 1)
         share = cores(processes)
         return 0 if self.cache_images and share <= 2 else min(share, 8)
-
-
-def init_worker(worker: int) -> None:  # noqa: ARG001
-    """One thread per worker, and none of the signal handlers that a fork takes over from the training process.
-
-    Ctrl-C and a scheduler's signals reach every process of the job: it is for the training process to react to
-    them, with its workers still alive. SIGTERM stays, a loader ends its workers with it.
-    """
-    keep_freed_memory()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)

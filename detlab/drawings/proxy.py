@@ -26,7 +26,8 @@ def figure3(runs: Runs) -> Picture:
     files = sorted((Path(run.folder) / "figures").glob("pseudo_*.png"))
     if not files:
         command = runs.command([PROXY]).replace("train -m ", "train ").replace("seed=0,1,2", f"seed={run.seed}")
-        raise UserError(f"{run.folder} kept no pictures of pseudo-labels; train it again with '{command} overwrite=true'.")
+        again = f"train it again with '{command} overwrite=true'"
+        raise UserError(f"{run.folder} kept no pictures of pseudo-labels; {again}.")
     words = (
         "Training pictures, not augmented, at the end of one training: green what the annotators labelled, violet the "
         "pseudo-labels; the numbers beside it are of all pictures that were watched."

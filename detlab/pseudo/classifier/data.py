@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from detlab.data.datamodule import DetectionDataModule, init_worker
+from detlab.data.datamodule import DetectionDataModule
 from detlab.data.dataset import DetectionDataset
 from detlab.data.samplers import InfiniteSampler
+from detlab.data.workers import init_worker, worker_context
 from detlab.pseudo.classifier.batches import (
     JudgedPictures,
     PictureCrops,
@@ -68,9 +69,11 @@ class ClassifierData:
         return PictureCrops(pictures, self.lookup, self.recipe, self.classifier.reject, self.sizes, self.seed)
 
     def _how(self) -> dict[str, Any]:
+        workers = self.data._workers()
         return {
-            "num_workers": self.data._workers(),
+            "num_workers": workers,
             "worker_init_fn": init_worker,
+            "multiprocessing_context": worker_context(workers),
             "generator": torch.Generator().manual_seed(self.seed),
         }
 
