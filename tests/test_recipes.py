@@ -42,7 +42,7 @@ STUDIED = {
 # sees two views.
 BESIDES = {
     "proxy": {"data", "pseudo", "task"},
-    "certainty": {"data", "pseudo", "backbone", "augment", "view", "stage_one"},
+    "certainty": {"data", "pseudo", "backbone", "augment", "view", "stage_one", "schedule"},
 }
 
 
@@ -126,8 +126,8 @@ def test_one_s_own_data_know_nothing_of_a_recipe():
 def test_a_row_of_every_recipe_can_be_built_at_paper_scale(row, needed):
     cfg = checked(f"experiment={row}", "scale=paper", *of_row(row, needed))
     assert cfg.run_dir == f"runs/{row}/paper/seed=0"
-    data = {"proxy": "voc_split", "certainty": "coco_partial"}
-    assert cfg.data.name == data.get(row.partition("/")[0], "coco2017")
+    data = {"proxy": {"voc_split"}, "certainty": {"coco_partial", "coco_full", "voc_semi"}}
+    assert cfg.data.name in data.get(row.partition("/")[0], {"coco2017"})
     assert cfg.backbone.weights == "imagenet"
 
 
@@ -162,7 +162,12 @@ def test_schedules_are_the_papers_in_iterations(recipe, batch, rate, epochs, dec
 
 def test_schedules_of_certainty_are_printed_in_iterations():
     teachers = {1: 6_000, 2: 12_000, 5: 30_000, 10: 60_000}
-    students = {"certainty": 90_000, "certainty_180k": 180_000}
+    students = {
+        "certainty": 90_000,
+        "certainty_180k": 180_000,
+        "certainty_voc": 90_000,
+        "certainty_voc_teacher": 10_000,
+    }
     of_teachers = {f"certainty_teacher_{share}": length for share, length in teachers.items()}
     for recipe, iterations in {**students, **of_teachers, "certainty_teacher": 12_000}.items():
         cfg = at_paper_scale(recipe)
@@ -272,3 +277,17 @@ def test_every_study_can_be_read(path):
 )
 def test_rows_are_what_they_are_called(row, key, value):
     assert OmegaConf.select(composed(f"experiment={row}"), key) == value
+
+
+def test_tables_1_of_certainty_have_the_data_lengths_and_sizes_of_their_halves():
+    longer = composed("experiment=certainty/table1_full/ours_3x", "scale=paper")
+    assert (longer.schedule.iterations, longer.schedule.milestones) == (540_000, [360_000, 480_000])
+    assert longer.data.name == "coco_full"
+    drawn = composed("experiment=certainty/table1_voc_multi/ours", "scale=paper")
+    assert drawn.augment.sizes == drawn.view.sizes == drawn.stage_one.augment.sizes == [640, 672, 704, 736, 768, 800]
+    assert (drawn.resize.size, drawn.resize.max_size) == (600, 1333)
+    assert (drawn.schedule.iterations, drawn.stage_one.schedule.iterations) == (90_000, 10_000)
+    shares = {
+        row: composed(f"experiment=certainty/{row}/ours").data.labeled_fraction for row in ("table1_full", "table1_voc")
+    }
+    assert shares == {"table1_full": 0.5, "table1_voc": 0.3}
