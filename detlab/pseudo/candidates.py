@@ -14,8 +14,8 @@ from detlab.structures import Predictions, Targets
 
 
 class Regions(NamedTuple):
-    """N predictions of a batch, in falling score within an image: image, anchor int64 ``[N]``; boxes float32 ``[N, 4]``
-    xyxy pixels, clipped to the pictures; scores float32 ``[N]``."""
+    """N predictions of a batch, the best of an image first: image, anchor int64 ``[N]``; boxes float32 ``[N, 4]`` xyxy
+    pixels, clipped to the pictures; scores float32 ``[N]``."""
 
     image: Tensor
     anchor: Tensor
@@ -31,6 +31,18 @@ def scores_of(predictions: Predictions) -> Tensor:
     float32 ``[B, A]``; 0 where it is not a number."""
     logits = predictions.logits.amax(-1) if predictions.objectness is None else predictions.objectness
     return logits.float().sigmoid().nan_to_num(nan=0.0)
+
+
+def missing_scores(predictions: Predictions, targets: list[Targets]) -> Tensor:
+    """How sure the detector is of an object of a class that the image's annotators did not look for: p(O) times what
+    it gives to these classes, or the highest score of them. What it takes for one of theirs, away from all that they
+    labelled, is rather nothing at all. float32 ``[B, A]``; 0 where it is not a number."""
+    missing = ~torch.stack([t.annotated for t in targets])[:, None]  # [B, 1, C]
+    if predictions.objectness is None:
+        found = predictions.logits.float().sigmoid().mul(missing).amax(-1)
+    else:
+        found = predictions.logits.float().softmax(-1).mul(missing).sum(-1) * scores_of(predictions)
+    return found.nan_to_num(nan=0.0)
 
 
 def find_regions(
@@ -49,27 +61,29 @@ def find_regions(
     labelled objects have left only after the NMS, so that their worse neighbours have gone with them.
 
     Of images whose annotators looked for every class there are none: nothing is missing there. sizes int64 ``[B, 2]``
-    (height, width) of the pictures. min_score: of `scores_of`; min_side: of a clipped box, pixels. nms: the best of
-    those that overlap each other more than that; None: all. cap: so many per image, the best, one number or int64
-    ``[B]``; None: all. before_nms: of an image that many for each of the largest cap enter the NMS; without a cap all.
+    (height, width) of the pictures. min_score: of `scores_of`; min_side: of a clipped box, pixels. nms: the best (by
+    `missing_scores`) of those that overlap each other more than that; None: all. cap: so many per image, the best, one
+    number or int64 ``[B]``; None: all. before_nms: of an image that many for each of the largest cap enter the NMS;
+    without a cap all.
     """
     scores = scores_of(predictions)
     wanted = ~torch.stack([t.annotated for t in targets]).all(1)
     boxes = clip_boxes(predictions.boxes.float(), sizes)  # [B, A, 4]
     finite = predictions.boxes.isfinite().all(-1)
     large = (boxes[..., 2:] - boxes[..., :2] >= min_side).all(-1)
-    scores = scores.masked_fill(~(finite & large & wanted[:, None]), -1.0)
+    valid = finite & large & wanted[:, None] & (scores >= min_score)
+    order = missing_scores(predictions, targets).masked_fill(~valid, -1.0)
     caps = None if cap is None else torch.as_tensor(cap, device=scores.device).expand(len(scores))
     count = scores.shape[1]
     if caps is not None and len(caps):
         count = min(before_nms * int(caps.max()), count)
-    best, anchor = scores.topk(count)
-    image, slot = ((best >= min_score) & (best >= 0)).nonzero(as_tuple=True)
+    best, anchor = order.topk(count)
+    image, slot = (best >= 0).nonzero(as_tuple=True)
     anchor = anchor[image, slot]
-    found = Regions(image, anchor, boxes[image, anchor], best[image, slot])
+    found = Regions(image, anchor, boxes[image, anchor], scores[image, anchor])
     if nms is not None:
-        kept = batched_nms(found.boxes, found.scores, found.image, nms)
-        found = found.select(kept.sort().values)  # in the order they came in: by image, then by score
+        kept = batched_nms(found.boxes, best[image, slot], found.image, nms)
+        found = found.select(kept.sort().values)  # in the order they came in: by image, the best first
     found = found.select(highest_iou(found.boxes, found.image, targets) <= max_iou)
     if caps is not None:
         place = torch.arange(len(found.image), device=found.image.device)

@@ -59,7 +59,8 @@ class ProxyPseudoLabels(Treatment):
     min_score 0.8).
 
     To bound the cost, which the paper does not (it sends all A · g² boxes): min_score of the detector, of boxes that
-    overlap each other by more than `nms` the best, and of those the best `cap` of an image go to the classifier; cap
+    overlap each other by more than `nms` the best, and of those the best `cap` of an image go to the classifier, the
+    best being those that are most likely of a class that nobody looked for (`missing_scores`); cap
     "auto": half as many again as labels are expected to be missing in it, see `automatic_caps`. What becomes of the
     predictions that overlap a pseudo-labelled one by `nms` or more is `neighbours`: "spare" takes them out of the
     losses; "label" gives them its label, as the paper would ask for each of them and mostly hear the same, which makes

@@ -145,14 +145,38 @@ def test_some_are_labelled_in_those_tests() -> None:
     assert len(literal(batch, predictions, treatment())) > 10
 
 
+def missing(predictions: Predictions, batch: Batch, regions: Any) -> Tensor:
+    """For each region: the detector's probability of an object of a class that nobody looked for in its image."""
+    assert predictions.objectness is not None
+    found = []
+    for image, anchor in zip(regions.image.tolist(), regions.anchor.tolist()):
+        classes = predictions.logits[image, anchor].softmax(-1)[~batch.targets[image].annotated].sum()
+        found.append(float(classes * predictions.objectness[image, anchor].sigmoid()))
+    return torch.tensor(found)
+
+
+@pytest.mark.parametrize("objectness", [True, False])
+def test_regions_likely_of_a_class_that_nobody_looked_for_come_first(objectness: bool) -> None:
+    batch, predictions, _ = scene(1, objectness=objectness)
+    found = treatment(nms=0.3, cap=100).regions(batch, predictions)
+    for image in range(3):
+        here = found.image == image
+        if objectness:
+            scores = missing(predictions, batch, found)[here]
+        else:
+            logits = predictions.logits[image, found.anchor[here]]
+            scores = logits[:, ~batch.targets[image].annotated].sigmoid().amax(1) if len(logits) else logits
+        assert (scores[1:] <= scores[:-1] + 1e-6).all()
+    assert len(found.image) > 10
+
+
 def test_of_overlapping_ones_the_best_and_so_many_per_image() -> None:
     batch, predictions, _ = scene(1)
     every = treatment(max_iou=1.0).regions(batch, predictions)
     few = treatment(nms=0.3, cap=4).regions(batch, predictions)
     for image in range(3):
         here, known = every.image == image, batch.targets[image].boxes
-        order = every.scores[here].argsort(descending=True)
-        boxes, scores = every.boxes[here][order], every.scores[here][order]
+        boxes, scores = every.boxes[here], missing(predictions, batch, every)[here]
         kept = boxes[nms(boxes, scores, 0.3)]  # those on labelled objects take their neighbours with them
         free = (box_iou(kept, known) <= 0.5).all(1) if len(known) else torch.ones(len(kept), dtype=torch.bool)
         assert torch.equal(few.boxes[few.image == image], kept[free][:4])
