@@ -62,7 +62,7 @@ def load_classifier(path: str | Path) -> ProxyClassifier:
         classifier.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError):
         raise UserError(f"{path} was made by another version of the code; train the classifier again.") from None
-    net = classifier.eval().net
+    net: Any = classifier.eval().net
     net.stem, net.blocks = fuse(net.stem), fuse(net.blocks)
     return classifier
 
