@@ -108,7 +108,7 @@ def test_a_row_at_mini_scale_differs_in_what_it_studies_alone(row, needed):
 def of_row(row, needed):
     """The overrides for the finished runs that a row names."""
     labelled = row.startswith("certainty/") and composed(f"experiment={row}").get("pseudo")
-    return needed["teacher" if labelled and labelled.teacher else row.rpartition("/")[2]]
+    return needed["teacher" if labelled and labelled.teacher else row.rpartition("/")[2].partition("_")[0]]
 
 
 def _build(cfg):

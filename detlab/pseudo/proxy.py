@@ -88,7 +88,7 @@ class ProxyPseudoLabels(Treatment):
     def __init__(
         self,
         classifier: str | Classifier,
-        start: float = 0.2,
+        start: float = 0.1,
         max_iou: float = 0.5,
         confidence: float = 0.8,
         beta: float = 0.0,
