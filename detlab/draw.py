@@ -15,7 +15,7 @@ from detlab.runs import write_atomic
 
 log = logging.getLogger(__name__)
 
-PAPERS = ("alrp", "iou_balanced", "paa", "proxy")  # modules of detlab.drawings
+PAPERS = ("alrp", "certainty", "iou_balanced", "paa", "proxy")  # modules of detlab.drawings
 
 
 def draw(cfg: Any) -> int:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detlab.errors import UserError
-from detlab.figures.panels import Panel, draw_panels, panels_csv
+from detlab.figures.panels import Panel, Series, draw_panels, over_seeds, panels_csv
 from detlab.figures.seeds import Curve
 from detlab.launch import CONFIG_DIR
 from detlab.study.run import read_run, seed_folders
@@ -92,3 +93,22 @@ def seeds(found: Mapping[str, Sequence[object]]) -> str:
         count = next(iter(counts.values()))
         return "one seed" if count == 1 else f"{count} seeds: mean, and from the least to the largest"
     return "seeds: " + ", ".join(f"{row} {count}" for row, count in counts.items())
+
+
+def difference(
+    found: Mapping[str, Sequence[Run]],
+    rows: Sequence[str],
+    names: Mapping[str, str],
+    x: NDArray[np.float64],
+    values: Mapping[str, NDArray[np.float64]],
+) -> Series:
+    """The second of two rows minus the first, ``values[row] [seeds, N]`` over ``x [N]``: over the seeds that both have,
+    or of the means where they share none."""
+    first, second = ([run.seed for run in found[row]] for row in rows)
+    shared = [seed for seed in first if seed in second]
+    if shared:
+        pairs = [values[rows[1]][second.index(s)] - values[rows[0]][first.index(s)] for s in shared]
+    else:
+        means = [np.ma.masked_invalid(values[row]).mean(0).filled(np.nan) for row in rows]
+        pairs = [means[1] - means[0]]
+    return over_seeds(f"{names[rows[1]]} − {names[rows[0]]}", x, pairs, colour=2, marked=True)

@@ -22,13 +22,22 @@ def evaluated(run: Run) -> tuple[Found, Truth]:
     `predictions.json` or the data cannot be read, and where the test pictures are others now.
     """
     file = find_predictions(run.folder).file
-    index, known = _test_index(json.dumps(run.config["data"], sort_keys=True))
+    index, known = _test_index(_data(run))
     if run.result.get("dataset", {}).get("test") not in (None, known):
         raise UserError(
             f"{run.folder} was tested on other annotations than those that its config leads to now; bring them back, "
             "or train it again with overwrite=true."
         )
     return measured(index, read_predictions(file, index, "the run's test data")).columns()
+
+
+def test_index(run: Run) -> AnnotationIndex:
+    """The annotations of the run's test pictures."""
+    return _test_index(_data(run))[0]
+
+
+def _data(run: Run) -> str:
+    return json.dumps(run.config["data"], sort_keys=True)
 
 
 @lru_cache(maxsize=4)

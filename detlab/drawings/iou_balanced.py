@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from detlab.drawings.drawing import Drawing, Figures, Runs, seeds
+from detlab.drawings.drawing import Drawing, Figures, Runs, difference, seeds
 from detlab.drawings.evaluated import evaluated
 from detlab.drawings.gradient_norm import DELTA, gradient_bound, gradient_of_loss
 from detlab.figures.panels import Panel, Series, over_seeds
@@ -76,7 +76,7 @@ def figure2(runs: Runs) -> Drawing:
         Panel("Mean score by IoU", "IoU with the best ground truth", "mean score", score),
         Panel(
             "Change from the baseline", "IoU with the best ground truth", "difference of mean scores",
-            [_difference(found, rows, middles, means)], level=0.0,
+            [difference(found, rows, NAMES, middles, means)], level=0.0,
         ),
     ]  # fmt: skip
     return Drawing(panels, f"All detections of the test pictures, {seeds(found)}.")
@@ -96,24 +96,10 @@ def figure3(runs: Runs) -> Drawing:
         Panel("Detections that reach an IoU", "IoU threshold", "share of detections, %", share),
         Panel(
             "Change from the baseline", "IoU threshold", "difference, percentage points",
-            [_difference(found, rows, THRESHOLDS, shares)], level=0.0,
+            [difference(found, rows, NAMES, THRESHOLDS, shares)], level=0.0,
         ),
     ]  # fmt: skip
     return Drawing(panels, f"Detections with an IoU of at least 0.5 on the test pictures, {seeds(found)}.")
-
-
-def _difference(
-    found: dict[str, list[Run]], rows: list[str], x: NDArray[np.float64], values: dict[str, NDArray[np.float64]]
-) -> Series:
-    """The second row minus the first, over the seeds that both have, or of the means where they share none."""
-    first, second = ([run.seed for run in found[row]] for row in rows)
-    shared = [seed for seed in first if seed in second]
-    if shared:
-        pairs = [values[rows[1]][second.index(s)] - values[rows[0]][first.index(s)] for s in shared]
-    else:
-        means = [np.ma.masked_invalid(values[row]).mean(0).filled(np.nan) for row in rows]
-        pairs = [means[1] - means[0]]
-    return over_seeds(f"{NAMES[rows[1]]} − {NAMES[rows[0]]}", x, pairs, colour=2, marked=True)
 
 
 def _scores(run: Run) -> NDArray[np.float64]:

@@ -7,17 +7,16 @@ import io
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detlab.data.image import read_image
 from detlab.drawings.drawing import Figures, Runs
 from detlab.drawings.picture import Picture
 from detlab.errors import UserError
+from detlab.figures.sheet import side_by_side
 from detlab.study.table import Run
 
 PROXY = "proxy/table1/proxy"
 WATCHED = ("labels_per_image", "precision", "recall")
-ACROSS, GAP = 3, 8  # pictures in a row, white pixels between
 
 
 def figure3(runs: Runs) -> Picture:
@@ -33,17 +32,6 @@ def figure3(runs: Runs) -> Picture:
         "pseudo-labels; the numbers beside it are of all pictures that were watched."
     )
     return Picture(side_by_side([read_image(str(file)) for file in files]), _course(run), words)
-
-
-def side_by_side(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """``[H, W, 3]`` each, in rows on white, each in a cell of the largest size."""
-    height, width = (max(picture.shape[side] for picture in pictures) for side in (0, 1))
-    down = -(-len(pictures) // ACROSS)
-    sheet = np.full((down * (height + GAP) - GAP, min(ACROSS, len(pictures)) * (width + GAP) - GAP, 3), 255, np.uint8)
-    for number, picture in enumerate(pictures):
-        top, left = number // ACROSS * (height + GAP), number % ACROSS * (width + GAP)
-        sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-    return sheet
 
 
 def _course(run: Run) -> str:

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from detlab.drawings.drawing import Runs
-from detlab.drawings.proxy import GAP, PROXY, figure3
+from detlab.drawings.proxy import PROXY, figure3
 from detlab.errors import UserError
+from detlab.figures.sheet import GAP
 
 HISTORY = {
     "step": np.array([249.0, 260, 499]),

@@ -1,0 +1,43 @@
+"""Figures 2 to 4 of certainty-aware pseudo-labels (Li et al. 2021)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detlab.drawings.certainty_pictures import figure4
+from detlab.drawings.certainty_teachers import figure3
+from detlab.drawings.drawing import Drawing, Figures, Runs, difference, seeds
+from detlab.drawings.evaluated import evaluated
+from detlab.figures.panels import Panel, over_seeds
+from detlab.metrics.coco_ap import IOU_THRESHOLDS, coco_curves
+from detlab.study.table import Run
+
+PLAIN, OURS = "certainty/table5/plain", "certainty/table5/ca_re_dt"
+NAMES = {PLAIN: "plain pseudo-labels", OURS: "certainty-aware"}
+
+
+def figure2(runs: Runs) -> Drawing:
+    """AP at each of COCO's IoU thresholds, and the gain over plain pseudo-labels."""
+    rows = [PLAIN, OURS]
+    found = runs.of(rows)
+    values = {row: np.array([ap_by_iou(run) for run in found[row]]) for row in rows}
+    lines = [over_seeds(NAMES[row], IOU_THRESHOLDS, values[row], colour=n, marked=True) for n, row in enumerate(rows)]
+    panels = [
+        Panel("AP at an IoU", "IoU threshold", "AP, %", lines),
+        Panel(
+            "Change from plain pseudo-labels", "IoU threshold", "difference of AP",
+            [difference(found, rows, NAMES, IOU_THRESHOLDS, values)], level=0.0,
+        ),
+    ]  # fmt: skip
+    return Drawing(panels, f"Students on the test pictures, {seeds(found)}.")
+
+
+def ap_by_iou(run: Run) -> NDArray[np.float64]:
+    """In per cent, at each of `IOU_THRESHOLDS`: the mean over classes with objects."""
+    found, truth = evaluated(run)
+    classes = int(truth.label.max(initial=-1)) + 1
+    return 100 * np.nanmean(coco_curves(found, truth, classes).precision[..., 0].mean(1), axis=1)
+
+
+FIGURES: Figures = {"figure2": figure2, "figure3": figure3, "figure4": figure4}

@@ -1,0 +1,65 @@
+"""Figure 3 of certainty-aware pseudo-labels: how well the teachers' boxes sit in pictures without labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detlab.drawings.drawing import Drawing, Runs, difference, seeds
+from detlab.errors import UserError
+from detlab.figures.panels import Panel, over_seeds
+from detlab.metrics.by_iou import best_iou, share_reaching
+from detlab.metrics.coco_ap import IOU_THRESHOLDS
+from detlab.metrics.columns import Found
+from detlab.study.table import Run
+
+PLAIN, INTERVALS = "certainty/teachers/plain", "certainty/teachers/intervals"
+NAMES = {PLAIN: "class score", INTERVALS: "class score and certainty"}
+TAU = 0.7  # of the students' pseudo-labels
+PICTURES = 1000  # at most so many, spread over those without labels
+
+
+def figure3(runs: Runs) -> Drawing:
+    """Which share of the boxes that a teacher is sure of reaches an IoU with a withheld object of its class."""
+    rows = [PLAIN, INTERVALS]
+    found = runs.of(rows)
+    shares = {row: np.array([share_by_iou(run) for run in found[row]]) for row in rows}
+    lines = [over_seeds(NAMES[row], IOU_THRESHOLDS, shares[row], colour=n, marked=True) for n, row in enumerate(rows)]
+    panels = [
+        Panel("Pseudo-boxes that reach an IoU", "IoU threshold", "share of pseudo-boxes, %", lines),
+        Panel(
+            "Change from the class score alone", "IoU threshold", "difference, percentage points",
+            [difference(found, rows, NAMES, IOU_THRESHOLDS, shares)], level=0.0,
+        ),
+    ]  # fmt: skip
+    return Drawing(panels, f"Boxes of teachers with a score of at least {TAU} in unlabelled pictures, {seeds(found)}.")
+
+
+def share_by_iou(run: Run, tau: float = TAU) -> NDArray[np.float64]:
+    """In per cent of the boxes of score `tau` and above, at each of `IOU_THRESHOLDS`; nan where there are none.
+
+    Raises UserError where nobody knows what was withheld.
+    """
+    import torch
+
+    from detlab.finished import load_finished
+    from detlab.pseudo.detected import withheld
+
+    data: dict[str, Any] = {**run.config["data"], "only": None}
+    finished = load_finished(str(run.folder), torch.device("cpu"), {"data": data})
+    every, complete = finished.data.train_index, finished.data.complete("train")
+    if complete is None:
+        raise UserError(f"{run.folder}: nobody knows the labels of its unlabelled pictures.")
+    rows = np.flatnonzero(~np.any(every.annotated, axis=1)[every.sources])
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(PICTURES, len(rows))).astype(int))]
+    index = every.select(rows)
+    truth = withheld(index, complete.select(rows))
+    detections = finished.look(index)
+    parts = [
+        (np.full(len(d.scores), row), d.labels.numpy(), d.boxes.double().numpy(), d.scores.double().numpy())
+        for row, d in ((row, detections[i]) for row, i in enumerate(index.ids.tolist()) if i in detections)
+    ]
+    found = Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return 100 * share_reaching(best_iou(found.rows(found.score >= tau), truth), IOU_THRESHOLDS)
