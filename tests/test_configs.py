@@ -25,6 +25,8 @@ NEEDS = {
     "data=proxy_small": CUSTOM,
     "data=semi": SEMI,
     "data=semi_small": SEMI,
+    "data=semi_full_small": SEMI,
+    "data=semi_voc_small": SEMI,
     "data=split_small": ["data.sources={a: {format: yolo, yaml: a.yaml}}"],
     "scale=small": CUSTOM,
     "loss=focal_giou_centerness": ["detector.head.quality=centerness"],
