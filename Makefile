@@ -61,7 +61,7 @@ reproduce-%: setup ## a paper's tables: SCALE, SEEDS, LAUNCHER, TABLE, DATA, DAT
 	status=$$?; $(RUN)detlab report $* setting=$(SETTING) && exit $$status
 
 cost-%: setup ## one training step of each of a paper's rows at paper scale, and its estimated GPU hours
-	$(RUN)detlab cost -m 'experiment=glob($*/$(TABLE)/*)' scale=paper $(ARGS)
+	$(RUN)detlab cost -m 'experiment=glob($*/$(TABLE)/*,exclude=[proxy/sources/classifier])' scale=paper $(ARGS)
 
 figures-%: setup ## a paper's figures from its runs, as PNG and CSV in runs/<paper>: SCALE, DATA_CONFIG, ARGS
 	$(RUN)detlab draw $* setting=$(SETTING) $(ARGS)

@@ -24,9 +24,16 @@ def check(cfg: Any, experiment: str | None = None) -> None:
     from detlab.validate import validate
 
     validate(cfg, "cost")
+    if cfg.get("task"):
+        raise UserError(f"{cfg.name} trains no detector (task={cfg.task._target_.rpartition('.')[2]}): leave it out.")
     check_name(experiment, cfg.name, overridden=any(word.lstrip("+").startswith("name=") for word in sys.argv[1:]))
     rehearse(on_this_device(cfg))
     classes_of(cfg)
+
+
+def labels_with_runs(cfg: Any) -> bool:
+    """Whether the treatment of missing labels needs finished runs, which are not there yet: it is left out."""
+    return bool({"classifier", "detectors", "teacher"} & set(cfg.get("pseudo") or {}))
 
 
 def cost(cfg: Any) -> dict[str, Any]:
@@ -89,18 +96,21 @@ def cost(cfg: Any) -> dict[str, Any]:
         "seconds_per_step": step.seconds,
         "memory_gib": step.memory_gib,
         "device_hours": step.seconds / images * mean_area * total * iterations / 3600,
+        "treatment_left_out": labels_with_runs(cfg),
         "gpu_hours": estimates(flops * mean_area, total, iterations, str(cfg.trainer.get("precision", "32-true"))),
     }
 
 
 def on_this_device(cfg: Any) -> Any:
     """A copy of `cfg` that trains in one process on what this machine has: one GPU, or a CPU in 32 bits where the
-    recipe asks for more."""
+    recipe asks for more; without a treatment that labels with finished runs."""
     import torch
     from omegaconf import open_dict
 
     local = cfg.copy()
     with open_dict(local):
+        if labels_with_runs(cfg):
+            local.pseudo = local.stage_one = None
         local.trainer.devices = 1
         for key in ("strategy", "num_nodes", "plugins", "sync_batchnorm"):
             local.trainer.pop(key, None)
@@ -125,19 +135,31 @@ def classes_of(cfg: Any) -> int:
 
     if cfg.classes:
         return int(cfg.classes)
-    if cfg.data.get("classes"):
-        return len(cfg.data.classes)
+    data = origin(cfg.data)
+    if data.get("classes"):
+        return len(data.classes)
+    if cfg.data.get("groups"):
+        return sum(map(len, cfg.data.groups.values()))
     known = {"coco2017": 80, "scenes": len(CLASSES), **dict.fromkeys(("voc07", "voc12", "voc0712"), len(VOC_CLASSES))}
-    if cfg.data.name not in known:
+    if data.name not in known:
         raise UserError(f"data={cfg.data.name}: no data are read here, so say how many classes they have (classes=20).")
-    return known[cfg.data.name]
+    return known[data.name]
+
+
+def origin(data: Any) -> Any:
+    """The group `data` of what a split merge or a partly labelled set is made of, or itself."""
+    from omegaconf import DictConfig
+
+    while isinstance(data.get("source"), DictConfig):
+        data = data.source
+    return data
 
 
 def picture_of(cfg: Any) -> tuple[int, int]:
     """(height, width) of a typical file. 480 × 800 has the longest shape that a shorter side of 800 pixels leaves."""
     if cfg.picture:
         return cfg.picture[0], cfg.picture[1]
-    size = cfg.data.get("size")
+    size = origin(cfg.data).get("size")
     return (size, size) if size else (480, 800)
 
 

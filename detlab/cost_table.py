@@ -64,6 +64,11 @@ def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
         "Each row is a training step, forward, backward and optimiser, with random weights and synthetic pictures: its "
         "loss was finite, and a gradient reached every trainable parameter. Left out: evaluation, loading of pictures."
     ]
+    if any(row.get("treatment_left_out") for row in rows):
+        lines.append(
+            "Left out, too, is what labels from finished runs add to a step (a classifier's or a teacher's look at the "
+            "pictures), and the training of these runs: experiments/benchmarks has that beside a step."
+        )
     if any(row["gpu_hours"] for row in rows):
         lines += _about_gpus(first["precision"], first["images_per_iteration"], first["iterations"])
     busy = [row["device_share"] for row in rows if (row["device_share"] or 1) < 0.6]

@@ -102,6 +102,28 @@ def test_the_rows_of_a_table_make_one_table(detlab, toy):
     assert set(rows[1]["losses"]) == {"classification", "localization", "quality"}
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["data=scenes_split", "pseudo=proxy", "pseudo.classifier=runs/none"],
+        ["data=scenes_semi", "pseudo=teacher", "pseudo.teacher=runs/none"],
+        ["data=scenes_semi", "pseudo=teacher"],
+    ],
+    ids=str,
+)
+def test_what_labels_with_finished_runs_is_left_out_and_named(detlab, toy, row):
+    toy = [word for word in toy if not word.startswith("data.")]
+    answer = detlab("cost", *toy, *row)
+    assert answer.status == 0, answer.err
+    assert "what labels from finished runs add" in " ".join(answer.out.split())
+
+
+def test_a_classifier_is_no_detector(detlab):
+    answer = detlab("cost", "experiment=proxy/sources/classifier")
+    assert answer.status == 1
+    assert "proxy/sources/classifier trains no detector (task=ProxyTask): leave it out." in answer.err
+
+
 def test_a_row_that_cannot_be_leaves_the_others_alone(detlab, toy):
     answer = detlab("cost", "-m", "loss=focal_l1,focal_giou_iou", *toy)
     assert answer.status == 1
@@ -144,6 +166,7 @@ def test_launchers_that_run_rows_side_by_side_are_refused(detlab, toy):
     [
         (["data=scenes"], 12), (["data=voc0712"], 20), (["data=coco2017"], 80), (["data=coco2017", "classes=3"], 3),
         (["data=custom", "data.format=voc", "data.root=x", "data.split=a", "data.classes=[a,b]"], 2),
+        (["data=voc_split"], 12), (["data=scenes_split"], 12), (["data=coco_partial"], 80), (["data=voc_semi"], 20),
     ],
 )  # fmt: skip
 def test_classes_without_data(overrides, classes):
@@ -152,6 +175,7 @@ def test_classes_without_data(overrides, classes):
 
 def test_pictures_of_data_sets():
     assert cost.picture_of(composed("data.size=160")) == (160, 160)
+    assert cost.picture_of(composed("data=scenes_semi", "data.source.size=160")) == (160, 160)
     assert cost.picture_of(composed("scale=paper")) == (480, 800)
     assert cost.picture_of(composed("scale=paper", "picture=[300,500]")) == (300, 500)
 
