@@ -26,6 +26,7 @@ BEFORE_certainty_table1_voc := teachers_voc
 BEFORE_certainty_table1_voc_multi := teachers_voc
 BEFORE_certainty_table2 := teachers_shares
 BEFORE_certainty_table7 := teachers_k
+BEFORE_certainty_reach := teachers
 BEFORE = $(or $(BEFORE_$*_$(TABLE)),$(if $(filter-out *,$(TABLE)),$(patsubst teachers*,teachers,$(BEFORE_$*)),$(BEFORE_$*)))
 COMMA := ,
 ROWS = experiment=glob($*/$(TABLE)/*$(if $(SKIPPED),$(COMMA)exclude=[$(subst $() ,$(COMMA),$(SKIPPED))]))
