@@ -34,7 +34,7 @@ def label(cfg: Any) -> Path:
     folder = Path(cfg.output or finished.home / "labels" / f"{finished.config.data.name}-{cfg.split}-{cfg.format}")
     refuse_used(folder, cfg.overwrite)
     wanted = _wanted(cfg.classes, finished)
-    see = _proxy(finished) if cfg.by == "proxy" else None
+    see = _proxy(finished, cfg.missing) if cfg.by == "proxy" else None
     known = finished.data.index(cfg.split)
     _refuse_data_folders(folder, known, finished.config.data)
     index = relabel(known, [*known.classes, *(name for name in finished.classes if name not in known.classes)])
@@ -67,8 +67,11 @@ def _look(finished: Any, see: Any, index: Any, wanted: Sequence[str], cfg: Any) 
     return unlabelled(index, detections, to, score=cfg.score, max_iou=max_iou, missing=cfg.missing)
 
 
-def _proxy(finished: Any) -> Callable[[Any], list[Any]]:
-    """What the run's treatment of missing labels makes of a batch, in pixels of the files."""
+def _proxy(finished: Any, missing: bool) -> Callable[[Any], list[Any]]:
+    """What the run's treatment of missing labels makes of a batch, in pixels of the files; without `missing` as if the
+    annotators had looked for nothing."""
+    from dataclasses import replace
+
     from hydra.utils import instantiate
     from torch import nn
 
@@ -91,6 +94,9 @@ def _proxy(finished: Any) -> Callable[[Any], list[Any]]:
         treatment.classifier.to(finished.device)
 
     def see(batch: Any) -> list[Detections]:
+        if not missing:
+            targets = [replace(t, annotated=t.annotated & False) for t in batch.targets]
+            batch = replace(batch, targets=targets)
         predictions, _ = finished.module.show(batch)
         labels = treatment.find(batch, predictions)
         boxes = labels.boxes / batch.scales[labels.image].repeat(1, 2)

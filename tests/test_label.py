@@ -201,9 +201,9 @@ def test_what_yolo_cannot_say(detlab, merged):  # noqa: ARG001
     assert all(len(line) == 6 and 0.2 <= float(line[5]) < 1 for line in lines)
 
 
-def test_labels_of_a_proxy_classifier(detlab, merged):
-    """A run that was trained with pseudo=proxy is asked for its pseudo-labels: here all that an untrained classifier
-    says of the detector's regions, blue or red alike, which overlap no label."""
+@pytest.fixture
+def proxy(detlab, trained) -> None:  # noqa: ARG001
+    """The run as if it had been trained with pseudo=proxy, and an untrained classifier that is always sure."""
     torch.manual_seed(0)
     save(ProxyClassifier(["blue", "red"], torch.tensor([[16, 16]]), width=0.25), "h.ckpt")
     path = Path("run/checkpoints/last.ckpt")
@@ -211,6 +211,12 @@ def test_labels_of_a_proxy_classifier(detlab, merged):
     target = {"_target_": "detlab.pseudo.proxy.ProxyPseudoLabels", "classifier": "h.ckpt", "confidence": 0.0}
     checkpoint["detlab"]["config"]["pseudo"] = {**target, "min_score": 0.1}
     torch.save(checkpoint, path)
+
+
+@pytest.mark.usefixtures("proxy")
+def test_labels_of_a_proxy_classifier(detlab, merged):
+    """A run that was trained with pseudo=proxy is asked for its pseudo-labels: here all that an untrained classifier
+    says of the detector's regions, blue or red alike, which overlap no label."""
     words = ["by=proxy", "score=0", "missing=false", "output=out"]
     result = detlab("label", *RUN, *HALVES, *words)
     assert result.status == 0, result.err
@@ -224,6 +230,28 @@ def test_labels_of_a_proxy_classifier(detlab, merged):
         a1, b1, a2, b2 = index.boxes[box].tolist()
         inter = max(0, min(x2, a2) - max(x1, a1)) * max(0, min(y2, b2) - max(y1, b1))
         assert inter / ((x2 - x1) * (y2 - y1) + (a2 - a1) * (b2 - b1) - inter) <= 0.5 + 1e-3
+
+
+@pytest.mark.usefixtures("proxy")
+def test_a_proxy_classifier_beside_classes_that_the_detector_does_not_know(detlab):
+    """A COCO file with a category more, of which it holds no box, and without blue."""
+    voc = VocSource("voc", train="train", classes=["red", "blue"]).load("train")[0]
+    content = to_coco(voc.select_boxes(voc.labels == 0), "voc/JPEGImages")
+    content["categories"] = [{"id": 1, "name": "red"}, {"id": 7, "name": "bird"}]
+    Path("red.json").write_text(json.dumps(content))
+    coco = ["data=custom", "data.format=coco", "data.images=voc/JPEGImages", "data.annotations=red.json"]
+    words = ["data.val_annotations=red.json", "by=proxy", "score=0", "output=out"]
+    result = detlab("label", *RUN, *coco, *words)
+    assert result.status == 0, result.err
+    index, scores = read("out")
+    assert index.classes == ("red", "bird", "blue")
+    assert {index.classes[label] for label in index.labels[scores < 1]} <= {"blue"}
+
+
+@pytest.mark.usefixtures("proxy")
+def test_a_proxy_classifier_where_nothing_is_missing_but_all_is_asked_for(detlab):
+    assert detlab("label", *RUN, "by=proxy", "score=0", "missing=false", "output=out").status == 0
+    assert (read("out")[1] < 1).any()
 
 
 @pytest.mark.parametrize(

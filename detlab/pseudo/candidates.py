@@ -33,15 +33,21 @@ def scores_of(predictions: Predictions) -> Tensor:
     return logits.float().sigmoid().nan_to_num(nan=0.0)
 
 
+def looked_for(predictions: Predictions, targets: list[Targets]) -> Tensor:
+    """Which of the detector's classes the annotators of each image looked for: bool ``[B, C]``. Classes of the targets
+    that the detector does not have, behind its own, are left out."""
+    return torch.stack([t.annotated for t in targets])[:, : predictions.logits.shape[-1]]
+
+
 def missing_scores(predictions: Predictions, targets: list[Targets]) -> Tensor:
     """How sure the detector is of an object of a class that the image's annotators did not look for: p(O) times what
     it gives to these classes, or the highest score of them. What it takes for one of theirs, away from all that they
     labelled, is rather nothing at all. float32 ``[B, A]``; 0 where it is not a number."""
-    missing = ~torch.stack([t.annotated for t in targets])[:, None]  # [B, 1, C]
+    known = looked_for(predictions, targets)[:, None]  # [B, 1, C]
     if predictions.objectness is None:
-        found = predictions.logits.float().sigmoid().mul(missing).amax(-1)
+        found = predictions.logits.masked_fill(known, -torch.inf).amax(-1).float().sigmoid()
     else:
-        found = predictions.logits.float().softmax(-1).mul(missing).sum(-1) * scores_of(predictions)
+        found = predictions.logits.float().softmax(-1).masked_fill(known, 0.0).sum(-1) * scores_of(predictions)
     return found.nan_to_num(nan=0.0)
 
 
@@ -58,7 +64,7 @@ def find_regions(
     before_nms: int = 25,
 ) -> Regions:
     """Predictions with IoU ≤ `max_iou` (θ1) with every labelled box of their image, flagged `ignore` or not. Those on
-    labelled objects have left only after the NMS, so that their worse neighbours have gone with them.
+    labelled objects leave after the NMS, and take their worse neighbours with them.
 
     Of images whose annotators looked for every class there are none: nothing is missing there. sizes int64 ``[B, 2]``
     (height, width) of the pictures. min_score: of `scores_of`; min_side: of a clipped box, pixels. nms: the best (by
@@ -67,7 +73,7 @@ def find_regions(
     without a cap all.
     """
     scores = scores_of(predictions)
-    wanted = ~torch.stack([t.annotated for t in targets]).all(1)
+    wanted = ~looked_for(predictions, targets).all(1)
     boxes = clip_boxes(predictions.boxes.float(), sizes)  # [B, A, 4]
     finite = predictions.boxes.isfinite().all(-1)
     large = (boxes[..., 2:] - boxes[..., :2] >= min_side).all(-1)

@@ -12,7 +12,7 @@ from detlab.boxes import clip_boxes
 from detlab.errors import UserError, nearest
 from detlab.pseudo.amend import amend, with_boxes
 from detlab.pseudo.background import AllBackground
-from detlab.pseudo.candidates import Regions, find_regions, highest_iou, overlapping
+from detlab.pseudo.candidates import Regions, find_regions, highest_iou, looked_for, overlapping
 from detlab.pseudo.expected import automatic_caps, expected_missing, object_rates
 from detlab.pseudo.treatment import PseudoLabels, Treatment
 from detlab.structures import Anchors, Batch, Matched, Predictions, Targets
@@ -206,7 +206,7 @@ class ProxyPseudoLabels(Treatment):
         """What the classifier is asked about (lines 2–8)."""
         cap: int | Tensor | None = self.cap
         if self.rates is not None:
-            annotated = torch.stack([t.annotated for t in batch.targets])
+            annotated = looked_for(predictions, batch.targets)
             cap = automatic_caps(annotated, self.rates.to(annotated.device))
         return find_regions(
             predictions, batch.targets, batch.sizes,
@@ -234,7 +234,7 @@ class ProxyPseudoLabels(Treatment):
         highest, winner = probs.max(-1)
         keep = (highest >= self.confidence) & (highest >= said.amax(-1))
         if self.classes == "unannotated":
-            annotated = torch.stack([t.annotated for t in batch.targets])
+            annotated = looked_for(predictions, batch.targets)
             keep &= ~annotated[regions.image, winner]
         regions, probs, highest = regions.select(keep), probs[keep], highest[keep]
         if self.beta > 0:
