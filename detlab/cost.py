@@ -18,7 +18,8 @@ _CPU_PIXELS = 2_000_000  # in one step: a few GiB for a ResNet-50
 
 
 def check(cfg: Any, experiment: str | None = None) -> None:
-    """Raise UserError for a config that cannot be trained, as `detlab train` would; a GPU is not needed."""
+    """Raise UserError for a config that cannot be trained, as `detlab train` would; a GPU is not needed. What labels
+    with finished runs is not looked at: they need not be there yet."""
     from detlab.build import rehearse
     from detlab.experiments import check_name
     from detlab.validate import validate
@@ -135,13 +136,14 @@ def classes_of(cfg: Any) -> int:
 
     if cfg.classes:
         return int(cfg.classes)
+    groups = cfg.data.get("groups")
+    if groups:
+        return sum(len(group if isinstance(group, Sequence) else group.classes) for group in groups.values())
     data = origin(cfg.data)
     if data.get("classes"):
         return len(data.classes)
-    if cfg.data.get("groups"):
-        return sum(map(len, cfg.data.groups.values()))
     known = {"coco2017": 80, "scenes": len(CLASSES), **dict.fromkeys(("voc07", "voc12", "voc0712"), len(VOC_CLASSES))}
-    if data.name not in known:
+    if data.get("name") not in known:
         raise UserError(f"data={cfg.data.name}: no data are read here, so say how many classes they have (classes=20).")
     return known[data.name]
 

@@ -121,7 +121,8 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from detlab.build import build_datamodule, build_module, experiment_row, find_checkpoint, rehearse_trainer
-    from detlab.pseudo.origins import replaced
+    from detlab.callbacks.checkpoints import load_checkpoint
+    from detlab.pseudo.origins import refuse_replaced, replaced
     from detlab.trained import find_trained
 
     check(cfg, experiment_row())
@@ -156,6 +157,8 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     for line in module.pseudo.summary:
         log.info("%s", line)
     checkpoint = find_checkpoint(str(folder.path)) if state == "unfinished" and folder.last.exists() else None
+    if checkpoint:
+        refuse_replaced(load_checkpoint(checkpoint)["detlab"].get("learned_from", {}), config.get("pseudo"))
     if trained:
         log.info("%s has the weights that this run would train.", trained.path)
         checkpoint = trained.last
@@ -198,9 +201,11 @@ def _fit(
     schedule = instantiate(cfg.schedule, _convert_="all")
     speed = Speed()
     loggers = [history, *([tracker.logger(folder, config)] if tracker else [])]
+    # As they are now, when they have just been read; later others may lie in their place.
+    models = trained.read_metrics().get("learned_from", {}) if trained else learned_from(config.get("pseudo"))
     callbacks = [
         *instantiate(list(cfg.callbacks.values()), _convert_="all"),
-        RunInfo(config, data.classes),
+        RunInfo(config, data.classes, models),
         speed,
         *([Signals()] if group.place.size > 1 else []),
         *checkpoint_callbacks(folder.checkpoints, cfg.save_every, schedule.val_every),
@@ -253,7 +258,7 @@ def _fit(
                 if trained
                 else {}
             ),
-            **({"learned_from": models} if (models := learned_from(config.get("pseudo"))) else {}),
+            **({"learned_from": models} if models else {}),
         }
         saved = save_results(folder, module, data, result, values, pictures=cfg.logger.pictures, tracker=tracker)
     finally:

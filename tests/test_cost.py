@@ -144,6 +144,7 @@ def test_a_row_that_cannot_be_leaves_the_others_alone(detlab, toy):
         (["loss=focal"], "There is no loss=focal (did you mean 'focal_"),
         (["trainer.precision=16-true"], "take 16-mixed"),
         (["scale=small", "data.format=voc", "data.root=x", "data.split=all"], "say how many classes they have"),
+        (["data=bccd_semi"], "data=bccd_semi: no data are read here, so say how many classes they have"),
     ],
 )
 def test_impossible_configs_are_refused_before_any_work(detlab, tmp_path, overrides, sentence):
@@ -167,6 +168,7 @@ def test_launchers_that_run_rows_side_by_side_are_refused(detlab, toy):
         (["data=scenes"], 12), (["data=voc0712"], 20), (["data=coco2017"], 80), (["data=coco2017", "classes=3"], 3),
         (["data=custom", "data.format=voc", "data.root=x", "data.split=a", "data.classes=[a,b]"], 2),
         (["data=voc_split"], 12), (["data=scenes_split"], 12), (["data=coco_partial"], 80), (["data=voc_semi"], 20),
+        (["data=scenes_split", "data.groups.a=[car,van]", "data.groups.b=[bus]", "+data.source.classes=[car]"], 3),
     ],
 )  # fmt: skip
 def test_classes_without_data(overrides, classes):

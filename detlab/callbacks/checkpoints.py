@@ -53,10 +53,11 @@ def _reason(error: Exception) -> str:
 
 
 class RunInfo(Callback):
-    """Puts what a checkpoint needs to stand alone (config, classes) into it, as plain values."""
+    """Puts what a checkpoint needs to stand alone (config, classes) into it, as plain values, and which trained models
+    its run learns from (`detlab.pseudo.origins`)."""
 
-    def __init__(self, config: dict[str, Any], classes: list[str]) -> None:
-        self.info = {"config": config, "classes": classes}
+    def __init__(self, config: dict[str, Any], classes: list[str], learned_from: dict[str, str] | None = None) -> None:
+        self.info = {"config": config, "classes": classes, "learned_from": learned_from or {}}
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         checkpoint["detlab"] = self.info

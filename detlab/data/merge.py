@@ -14,6 +14,7 @@ from detlab.data.merge_complete import labels_from
 from detlab.data.merge_index import concatenate, in_label_space, moved, named
 from detlab.data.merge_parts import Part, read_part, read_parts
 from detlab.data.problems import OnError, Problem, Split, of_selection
+from detlab.data.relabel import relabel
 from detlab.errors import UserError, nearest
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -46,7 +47,7 @@ class MergeSource:
     comparison alone. Without one, the method works where every source has it.
 
     auxiliary: an entry with every object labelled that a proxy classifier learns from (``task=proxy``), like `val`; its
-    images are used for nothing else.
+    images are used for nothing else, and what it has of other classes is for the classifier to reject.
 
     labels: ``"own"``, or ``"complete"``: those of `complete` for the training images, the upper bound.
 
@@ -89,6 +90,7 @@ class MergeSource:
         self.labels = labels
         self.on_error, self.seed, self.name = on_error, seed, name
         self._found: dict[str, tuple[str, ...]] = {}  # the merge's names of what a part looked for
+        self._others: tuple[str, ...] | None = None  # classes of `auxiliary` alone
 
     def load(self, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
         """Read one split; problems are those of the readers. Raises UserError for names that do not fit."""
@@ -120,10 +122,19 @@ class MergeSource:
         return self._join(split, known, complete=True) if len(known) == len(loaded) else None
 
     def auxiliary(self, split: Split) -> tuple[AnnotationIndex, list[Problem]] | None:
-        """What a proxy classifier learns from and is judged on: for train the images of `auxiliary`; None without."""
+        """What a proxy classifier learns from and is judged on: for train the images of `auxiliary`; None without.
+        Behind the classes of the merge stand those that `auxiliary` has besides, for which others did not look."""
+        if self.extra is None:
+            return None
         if split == "train":
-            return None if self.extra is None else self._fully_labelled(self.extra, split)
-        return self.load(split)
+            return self._fully_labelled(self.extra, split, self._further())
+        index, problems = self.load(split)
+        return relabel(index, [*index.classes, *self._further()]), problems
+
+    @property
+    def classes_of_interest(self) -> tuple[str, ...]:
+        """The label space."""
+        return self._label_space()
 
     def image_weights(self, index: AnnotationIndex) -> NDArray[np.float64] | None:
         """How often each image of `index` is drawn beside the others, ``[N]``; None: all alike."""
@@ -185,7 +196,17 @@ class MergeSource:
                 break
         return labels_from(index, full, part.key)
 
-    def _fully_labelled(self, part: Part, split: Split) -> tuple[AnnotationIndex, list[Problem]]:
+    def _further(self) -> tuple[str, ...]:
+        """What `auxiliary` has beyond the classes of the merge."""
+        if self._others is None:
+            assert self.extra is not None
+            found = self.extra.looked_for(self.extra.load("train")[0].classes)
+            self._others = tuple(name for name in found if name not in self._label_space())
+        return self._others
+
+    def _fully_labelled(
+        self, part: Part, split: Split, further: tuple[str, ...] = ()
+    ) -> tuple[AnnotationIndex, list[Problem]]:
         classes = self._label_space()
         index, problems = part.load(split)
         found = part.looked_for(index.classes)
@@ -195,7 +216,7 @@ class MergeSource:
                     f"{part.key}: it has no class '{name}', which the merge has{nearest(name, found)}; add "
                     f"{part.key}.rename, name the classes to be learnt in data.classes, or leave {part.key} out."
                 )
-        return named(in_label_space(index, classes, part.rename, found), part.name), problems
+        return named(in_label_space(index, (*classes, *further), part.rename, found), part.name), problems
 
     def _label_space(self) -> tuple[str, ...]:
         for part in self.parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detlab.drawings.certainty_pictures import figure4
+from detlab.drawings.certainty_pictures import OURS, PLAIN, figure4
 from detlab.drawings.certainty_teachers import figure3
 from detlab.drawings.drawing import Drawing, Figures, Runs, difference, seeds
 from detlab.drawings.evaluated import evaluated
@@ -13,7 +13,6 @@ from detlab.figures.panels import Panel, over_seeds
 from detlab.metrics.coco_ap import IOU_THRESHOLDS, coco_curves
 from detlab.study.table import Run
 
-PLAIN, OURS = "certainty/table5/plain", "certainty/table5/ca_re_dt"
 NAMES = {PLAIN: "plain pseudo-labels", OURS: "certainty-aware"}
 
 

@@ -14,12 +14,14 @@ from detlab.data.index import AnnotationIndex
 from detlab.drawings.drawing import Runs
 from detlab.drawings.evaluated import evaluated, test_index
 from detlab.drawings.picture import Picture
+from detlab.errors import UserError
 from detlab.figures.boxes import draw_boxes
 from detlab.figures.sheet import side_by_side
 from detlab.metrics.by_iou import best_iou
 from detlab.metrics.columns import Found
 
-ROWS = {"certainty/table5/plain": "#2f6fde", "certainty/table5/ca_re_dt": "#2e9e44"}  # blue, green
+PLAIN, OURS = "certainty/table5/plain", "certainty/table5/ca_re_dt"
+ROWS = {PLAIN: "#2f6fde", OURS: "#2e9e44"}  # blue, green
 SCORE = 0.5
 PICTURES, SIDE = 6, 480  # pixels of the longer side
 COLUMNS = ("picture", "row", "class", "score", "iou", "x1", "y1", "x2", "y2")
@@ -28,8 +30,11 @@ COLUMNS = ("picture", "row", "class", "score", "iou", "x1", "y1", "x2", "y2")
 def figure4(runs: Runs) -> Picture:
     """Test pictures with objects, spread over the whole set, not chosen by what was found in them."""
     found = runs.of(list(ROWS))
-    first = {row: next(iter(run)) for row, run in found.items()}
-    index = test_index(first[next(iter(ROWS))])
+    shared = [run.seed for run in found[PLAIN] if run.seed in [other.seed for other in found[OURS]]]
+    if not shared:
+        raise UserError("the two rows were not trained with the same seed; train one with the other's.")
+    first = {row: next(run for run in every if run.seed == shared[0]) for row, every in found.items()}
+    index = test_index(first[PLAIN])
     boxes = {}
     for row, run in first.items():
         detections, truth = evaluated(run)
@@ -53,7 +58,7 @@ def figure4(runs: Runs) -> Picture:
                 writer.writerow([Path(str(index.paths[image])).name, row.rpartition("/")[2], label, *numbers])
     words = (
         f"Test pictures; boxes of score {SCORE} and above. Blue: a student of plain pseudo-labels; green: of "
-        "certainty-aware ones with re-weighting and dynamic thresholds. One seed."
+        f"certainty-aware ones with re-weighting and dynamic thresholds. Seed {shared[0]}."
     )
     return Picture(side_by_side(pictures), buffer.getvalue(), words)
 

@@ -50,9 +50,9 @@ def share_by_iou(run: Run, tau: float = TAU) -> NDArray[np.float64]:
     data: dict[str, Any] = {**run.config["data"], "only": None}
     finished = load_finished(str(run.folder), torch.device("cpu"), {"data": data})
     every, complete = finished.data.train_index, finished.data.complete("train")
-    if complete is None:
-        raise UserError(f"{run.folder}: nobody knows the labels of its unlabelled pictures.")
     rows = np.flatnonzero(~np.any(every.annotated, axis=1)[every.sources])
+    if complete is None or not len(rows):
+        raise UserError(f"{run.folder}: there are no unlabelled pictures, or nobody knows their labels.")
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(PICTURES, len(rows))).astype(int))]
     index = every.select(rows)
     truth = withheld(index, complete.select(rows))
@@ -61,5 +61,7 @@ def share_by_iou(run: Run, tau: float = TAU) -> NDArray[np.float64]:
         (np.full(len(d.scores), row), d.labels.numpy(), d.boxes.double().numpy(), d.scores.double().numpy())
         for row, d in ((row, detections[i]) for row, i in enumerate(index.ids.tolist()) if i in detections)
     ]
+    if not parts:
+        raise UserError(f"{run.folder}: none of its unlabelled pictures can be read.")
     found = Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     return 100 * share_reaching(best_iou(found.rows(found.score >= tau), truth), IOU_THRESHOLDS)

@@ -29,6 +29,15 @@ def replaced(before: Mapping[str, str], pseudo: Mapping[str, Any] | None) -> lis
     return [name for name, digest in before.items() if name in now and now[name] != digest]
 
 
+def refuse_replaced(before: Mapping[str, str], pseudo: Mapping[str, Any] | None) -> None:
+    """Raises UserError where a run that was cut off would go on with other models than those it began with."""
+    for name in replaced(before, pseudo):
+        raise UserError(
+            f"{name} holds another model than the one that this run began with: bring that back, or begin anew with "
+            "overwrite=true."
+        )
+
+
 def refuse_unfinished(key: str, run: str) -> RunFolder:
     """The run folder that the config names under `key`. Raises UserError where it holds no finished detector."""
     folder = RunFolder(run)

@@ -49,7 +49,8 @@ class Part(NamedTuple):
 
 class Treatment:
     """Does nothing: a class that an image's annotators did not look for gets no signal from that image's background
-    (`detlab.matching.gather`). The others override one or more of its methods.
+    (`detlab.matching.gather`; in a first stage, which knows one class, less: `gather_objects`). The others override
+    one or more of its methods.
 
     `watched` holds what training logs beside the losses, by name. Those that label predictions say so by
     `finds_labels`, from which iteration by `start`, and can be asked for the labels alone (`find`).

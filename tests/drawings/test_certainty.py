@@ -13,8 +13,8 @@ from detlab.build import build_source
 from detlab.data.datamodule import DetectionDataModule
 from detlab.data.transforms import Pipeline
 from detlab.drawings import certainty_teachers
-from detlab.drawings.certainty import OURS, PLAIN, figure2
-from detlab.drawings.certainty_pictures import figure4
+from detlab.drawings.certainty import figure2
+from detlab.drawings.certainty_pictures import OURS, PLAIN, figure4
 from detlab.drawings.certainty_teachers import figure3
 from detlab.drawings.drawing import Runs
 from detlab.errors import UserError
@@ -114,6 +114,20 @@ def test_figure4_draws_both_students_on_pictures_spread_over_the_set(make_run, p
     assert all(float(line[3]) >= 0.5 for line in lines[1:])
     assert drawn.picture().shape[2] == 3
     assert drawn.picture().shape[1] > 900  # three in a row, or two
+
+
+def test_figure4_compares_one_seed(make_run, predictions, tmp_path):
+    for row, seeds in ((PLAIN, (0, 1)), (OURS, (1, 2))):
+        for seed in seeds:
+            make_run(row, seed, predictions=predictions)
+    assert "Seed 1." in figure4(Runs(tmp_path / "runs", "mini")).caption
+
+
+def test_figure4_without_a_shared_seed(make_run, predictions, tmp_path):
+    make_run(PLAIN, 0, predictions=predictions)
+    make_run(OURS, 1, predictions=predictions)
+    with pytest.raises(UserError, match="not trained with the same seed"):
+        figure4(Runs(tmp_path / "runs", "mini"))
 
 
 @pytest.mark.parametrize("figure", [figure2, figure3, figure4])

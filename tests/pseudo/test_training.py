@@ -68,6 +68,11 @@ def test_a_classifier_that_is_sure_of_nothing_is_said_to_be(detlab, toy, tmp_pat
     assert "is finished already" in skipped.out
     assert "h.ckpt holds another model than the one that run learned from." in skipped.out
 
+    (tmp_path / "run/metrics.json").unlink()  # as if it had been cut off
+    resumed = detlab(*again)
+    assert resumed.status == 1
+    assert "h.ckpt holds another model than the one that this run began with: bring that back" in resumed.err
+
 
 def test_a_missing_classifier_is_said_before_any_data_is_read(detlab, toy, tmp_path):
     result = detlab("train", *SPLIT, *toy, "run_dir=run")

@@ -9,10 +9,13 @@ from detlab.data.problems import Problem, Split
 
 
 class Auxiliary:
-    """A source whose training images are those of the merge's `auxiliary`; the others are the merge's own."""
+    """A source whose training images are those of the merge's `auxiliary`; the others are the merge's own.
+
+    classes_of_interest: the merge's. Further ones are there to be rejected."""
 
     def __init__(self, merge: MergeSource) -> None:
         self.merge = merge
+        self.classes_of_interest = merge.classes_of_interest
         self.name, self.on_error, self.seed = merge.name, merge.on_error, merge.seed
 
     def load(self, split: Split) -> tuple[AnnotationIndex, list[Problem]]:

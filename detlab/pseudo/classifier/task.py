@@ -10,6 +10,7 @@ import torch
 
 from detlab.data.datamodule import DetectionDataModule
 from detlab.errors import UserError
+from detlab.pseudo.classifier.auxiliary import Auxiliary
 from detlab.pseudo.classifier.classifier import ProxyClassifier
 from detlab.pseudo.classifier.clusters import CropSizes, fit_centres, limited
 from detlab.pseudo.classifier.crops import CropRecipe
@@ -26,10 +27,11 @@ log = logging.getLogger(__name__)
 class ProxyTask:
     """What `conf/task/proxy.yaml` describes.
 
-    classes: the K classes of interest, in order; None: all of the data's but `reject_classes`. Boxes of all other
-    classes are the reject class. clusters: of crop sizes; largest: see `CropSizes`. width, levels, pooling: of the
-    net. batch_size: crops per iteration. sampling: labels as frequent as they are, or each equally often. crops: which
-    crops of a picture, see `CropRecipe`. patches, copies, flip, threshold: how the test is done besides as it is.
+    classes: the K classes of interest, in order; None: all of the data's, or the merge's own where it has auxiliary
+    images, but `reject_classes`. Boxes of all other classes are the reject class. clusters: of crop sizes; largest: see
+    `CropSizes`. width, levels, pooling: of the net. batch_size: crops per iteration. sampling: labels as frequent as
+    they are, or each equally often. crops: which crops of a picture, see `CropRecipe`. patches, copies, flip,
+    threshold: how the test is done besides as it is.
 
     Raises ValueError for values out of range.
     """
@@ -87,7 +89,10 @@ class ProxyTask:
         """The untrained classifier of the data's classes and crop sizes, and its batches. Raises UserError for classes
         that the data does not know and for data without a crop of them."""
         known = list(data.train_index.classes)
-        classes = classes_of_interest(known, self.classes, self.reject_classes)
+        wanted = self.classes
+        if wanted is None and isinstance(data.source, Auxiliary):
+            wanted = [name for name in data.source.classes_of_interest if name not in self.reject_classes]
+        classes = classes_of_interest(known, wanted, self.reject_classes)
         lookup = label_of_each(known, classes)
         counts = crop_counts(data.train_index, lookup, len(classes) + 1)
         if not counts[:-1].any():

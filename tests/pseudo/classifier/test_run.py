@@ -151,3 +151,24 @@ def test_a_merge_lends_the_classifier_its_auxiliary_images_and_nothing_else(detl
     assert "learns to reject" not in whole.out + whole.err
     assert f"crops of {val} images" in whole.out
     assert json.loads((tmp_path / "run/metrics.json").read_text())["classes"] == ["red", "blue"]
+
+
+def test_what_the_auxiliary_images_have_of_other_classes_is_to_be_rejected(detlab, voc: Path, tmp_path: Path) -> None:
+    def entry(split: str, *more: str) -> str:
+        return "{" + ", ".join([f"format: voc, root: {voc}, split: {split}", *more]) + "}"
+
+    merge = [
+        "data=merge",
+        f"+data.sources.one={entry('train', 'classes: [red]')}",
+        f"data.val={entry('val', 'classes: [red]')}",
+        f"data.auxiliary={entry('val')}",
+        "task.crops.background=0",
+        "task.crops.partial=0",
+    ]
+    result = detlab("train", *merge, *TOY)
+    assert result.status == 0, result.err
+    assert "nothing teaches the classifier to reject" not in result.out + result.err
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["classes"] == ["red"]
+    alone = detlab("train", *merge, "task.classes=[blue]", *TOY, "overwrite=true")
+    assert alone.status == 0, alone.err
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["classes"] == ["blue"]
