@@ -152,8 +152,8 @@ def _source_problems(index: AnnotationIndex) -> Iterator[Problem]:
         one, other = index.classes[earlier], index.classes[later]
         mine, theirs = (index.source_names[index.annotated[:, label].argmax()] for label in (earlier, later))
         message = (
-            f"it may be what {mine} calls {one}; if so, rename it there (data.sources.{theirs}.rename="
-            f"{{{other}: {one}}}), or each is background where the other is labelled."
+            f"it may be what {mine} calls {one}; if so, rename it there ('+data.sources.{theirs}.rename="
+            f"{{{other}: {one}}}'), or they stay two classes."
         )
         yield Problem("near-miss class", "warning", theirs, f"class {other}", message)
     owners = index.sources[index.box_images]

@@ -270,7 +270,7 @@ def test_names_and_pictures_that_several_sources_have_are_told(
     told = {problem.kind: problem for problem in class_problems(merged)}
     assert str(told["near-miss class"]) == (
         "coco, class ants: it may be what voc calls ant; if so, rename it there "
-        "(data.sources.coco.rename={ants: ant}), or each is background where the other is labelled."
+        "('+data.sources.coco.rename={ants: ant}'), or they stay two classes."
     )
     (copy,) = file_problems(merged, full=True)
     assert copy.image == 11
