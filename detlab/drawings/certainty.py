@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 
 from detlab.drawings.certainty_pictures import OURS, PLAIN, figure4
 from detlab.drawings.certainty_teachers import figure3
-from detlab.drawings.drawing import Drawing, Figures, Runs, difference, seeds
+from detlab.drawings.drawing import Drawing, Figures, Runs, beside_and_change, seeds
 from detlab.drawings.evaluated import evaluated
-from detlab.figures.panels import Panel, over_seeds
 from detlab.metrics.coco_ap import IOU_THRESHOLDS, coco_curves
 from detlab.study.table import Run
 
@@ -21,14 +20,10 @@ def figure2(runs: Runs) -> Drawing:
     rows = [PLAIN, OURS]
     found = runs.of(rows)
     values = {row: np.array([ap_by_iou(run) for run in found[row]]) for row in rows}
-    lines = [over_seeds(NAMES[row], IOU_THRESHOLDS, values[row], colour=n, marked=True) for n, row in enumerate(rows)]
-    panels = [
-        Panel("AP at an IoU", "IoU threshold", "AP, %", lines),
-        Panel(
-            "Change from plain pseudo-labels", "IoU threshold", "difference of AP",
-            [difference(found, rows, NAMES, IOU_THRESHOLDS, values)], level=0.0,
-        ),
-    ]  # fmt: skip
+    panels = beside_and_change(
+        found, NAMES, IOU_THRESHOLDS, values,
+        ("AP at an IoU", "Change from plain pseudo-labels"), ("IoU threshold", "AP, %", "difference of AP"),
+    )  # fmt: skip
     return Drawing(panels, f"Students on the test pictures, {seeds(found)}.")
 
 

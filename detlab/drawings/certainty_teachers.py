@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detlab.drawings.drawing import Drawing, Runs, difference, seeds
+from detlab.drawings.drawing import Drawing, Runs, beside_and_change, seeds
 from detlab.errors import UserError
-from detlab.figures.panels import Panel, over_seeds
 from detlab.metrics.by_iou import best_iou, share_reaching
 from detlab.metrics.coco_ap import IOU_THRESHOLDS
 from detlab.metrics.columns import Found
@@ -26,14 +25,11 @@ def figure3(runs: Runs) -> Drawing:
     rows = [PLAIN, INTERVALS]
     found = runs.of(rows)
     shares = {row: np.array([share_by_iou(run) for run in found[row]]) for row in rows}
-    lines = [over_seeds(NAMES[row], IOU_THRESHOLDS, shares[row], colour=n, marked=True) for n, row in enumerate(rows)]
-    panels = [
-        Panel("Pseudo-boxes that reach an IoU", "IoU threshold", "share of pseudo-boxes, %", lines),
-        Panel(
-            "Change from the class score alone", "IoU threshold", "difference, percentage points",
-            [difference(found, rows, NAMES, IOU_THRESHOLDS, shares)], level=0.0,
-        ),
-    ]  # fmt: skip
+    panels = beside_and_change(
+        found, NAMES, IOU_THRESHOLDS, shares,
+        ("Pseudo-boxes that reach an IoU", "Change from the class score alone"),
+        ("IoU threshold", "share of pseudo-boxes, %", "difference, percentage points"),
+    )  # fmt: skip
     return Drawing(panels, f"Boxes of teachers with a score of at least {TAU} in unlabelled pictures, {seeds(found)}.")
 
 

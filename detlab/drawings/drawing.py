@@ -112,3 +112,22 @@ def difference(
         means = [np.ma.masked_invalid(values[row]).mean(0).filled(np.nan) for row in rows]
         pairs = [means[1] - means[0]]
     return over_seeds(f"{names[rows[1]]} − {names[rows[0]]}", x, pairs, colour=2, marked=True)
+
+
+def beside_and_change(
+    found: Mapping[str, Sequence[Run]],
+    names: Mapping[str, str],
+    x: NDArray[np.float64],
+    values: Mapping[str, NDArray[np.float64]],
+    titles: tuple[str, str],
+    axes: tuple[str, str, str],
+) -> list[Panel]:
+    """Two panels: both rows of ``values[row] [seeds, N]`` over ``x [N]``, and the second minus the first. axes: what
+    stands at that of x, and at those of the values and of their difference."""
+    rows = list(values)
+    lines = [over_seeds(names[row], x, values[row], colour=n, marked=True) for n, row in enumerate(rows)]
+    change = [difference(found, rows, names, x, values)]
+    return [
+        Panel(titles[0], axes[0], axes[1], lines),
+        Panel(titles[1], axes[0], axes[2], change, level=0.0),
+    ]

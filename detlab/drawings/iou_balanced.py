@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from detlab.drawings.drawing import Drawing, Figures, Runs, difference, seeds
+from detlab.drawings.drawing import Drawing, Figures, Runs, beside_and_change, seeds
 from detlab.drawings.evaluated import evaluated
 from detlab.drawings.gradient_norm import DELTA, gradient_bound, gradient_of_loss
-from detlab.figures.panels import Panel, Series, over_seeds
+from detlab.figures.panels import Panel, Series
 from detlab.losses.iou_balanced import W_LOC
 from detlab.metrics.by_iou import best_iou, mean_score_by_iou, share_reaching
 from detlab.study.table import Run
@@ -71,14 +71,11 @@ def figure2(runs: Runs) -> Drawing:
     found = runs.of(rows)
     middles = (EDGES[:-1] + EDGES[1:]) / 2
     means = {row: np.array([_scores(run) for run in found[row]]) for row in rows}
-    score = [over_seeds(NAMES[row], middles, means[row], colour=n, marked=True) for n, row in enumerate(rows)]
-    panels = [
-        Panel("Mean score by IoU", "IoU with the best ground truth", "mean score", score),
-        Panel(
-            "Change from the baseline", "IoU with the best ground truth", "difference of mean scores",
-            [difference(found, rows, NAMES, middles, means)], level=0.0,
-        ),
-    ]  # fmt: skip
+    panels = beside_and_change(
+        found, NAMES, middles, means,
+        ("Mean score by IoU", "Change from the baseline"),
+        ("IoU with the best ground truth", "mean score", "difference of mean scores"),
+    )  # fmt: skip
     return Drawing(panels, f"All detections of the test pictures, {seeds(found)}.")
 
 
@@ -91,14 +88,11 @@ def figure3(runs: Runs) -> Drawing:
     rows = [BASELINE, LOCALIZATION]
     found = runs.of(rows)
     shares = {row: np.array([_shares(run) for run in found[row]]) for row in rows}
-    share = [over_seeds(NAMES[row], THRESHOLDS, shares[row], colour=n, marked=True) for n, row in enumerate(rows)]
-    panels = [
-        Panel("Detections that reach an IoU", "IoU threshold", "share of detections, %", share),
-        Panel(
-            "Change from the baseline", "IoU threshold", "difference, percentage points",
-            [difference(found, rows, NAMES, THRESHOLDS, shares)], level=0.0,
-        ),
-    ]  # fmt: skip
+    panels = beside_and_change(
+        found, NAMES, THRESHOLDS, shares,
+        ("Detections that reach an IoU", "Change from the baseline"),
+        ("IoU threshold", "share of detections, %", "difference, percentage points"),
+    )  # fmt: skip
     return Drawing(panels, f"Detections with an IoU of at least 0.5 on the test pictures, {seeds(found)}.")
 
 

@@ -64,7 +64,7 @@ def find_regions(
     before_nms: int = 25,
 ) -> Regions:
     """Predictions with IoU ≤ `max_iou` (θ1) with every labelled box of their image, flagged `ignore` or not. Those on
-    labelled objects leave after the NMS, and take their worse neighbours with them.
+    labelled objects leave after the NMS, and the neighbours that they outranked there with them.
 
     Of images whose annotators looked for every class there are none: nothing is missing there. sizes int64 ``[B, 2]``
     (height, width) of the pictures. min_score: of `scores_of`; min_side: of a clipped box, pixels. nms: the best (by

@@ -130,15 +130,17 @@ def test_mistakes_get_one_sentence(detlab, squares: list[str], wrong: str, words
     assert not (tmp_path / "run").exists()
 
 
-def test_a_merge_lends_the_classifier_its_auxiliary_images_and_nothing_else(detlab, voc: Path, tmp_path: Path) -> None:
-    def entry(split: str, *more: str) -> str:
-        return "{" + ", ".join([f"format: voc, root: {voc}, split: {split}", *more]) + "}"
+def entry(voc: Path, split: str, *more: str) -> str:
+    """A source of a merge, as typed."""
+    return "{" + ", ".join([f"format: voc, root: {voc}, split: {split}", *more]) + "}"
 
+
+def test_a_merge_lends_the_classifier_its_auxiliary_images_and_nothing_else(detlab, voc: Path, tmp_path: Path) -> None:
     merge = [
         "data=merge",
-        f"+data.sources.one={entry('train', 'classes: [red]')}",
-        f"+data.sources.two={entry('val', 'classes: [blue]')}",
-        f"data.val={entry('val')}",
+        f"+data.sources.one={entry(voc, 'train', 'classes: [red]')}",
+        f"+data.sources.two={entry(voc, 'val', 'classes: [blue]')}",
+        f"data.val={entry(voc, 'val')}",
     ]
     partly = detlab("train", *merge, *TOY)
     assert partly.status == 0, partly.err
@@ -146,7 +148,7 @@ def test_a_merge_lends_the_classifier_its_auxiliary_images_and_nothing_else(detl
     train, val = (len((voc / f"ImageSets/Main/{split}.txt").read_text().split()) for split in ("train", "val"))
     assert f"crops of {train + val} images" in partly.out
 
-    whole = detlab("train", *merge, f"data.auxiliary={entry('val')}", *TOY, "overwrite=true")
+    whole = detlab("train", *merge, f"data.auxiliary={entry(voc, 'val')}", *TOY, "overwrite=true")
     assert whole.status == 0, whole.err
     assert "learns to reject" not in whole.out + whole.err
     assert f"crops of {val} images" in whole.out
@@ -154,14 +156,11 @@ def test_a_merge_lends_the_classifier_its_auxiliary_images_and_nothing_else(detl
 
 
 def test_what_the_auxiliary_images_have_of_other_classes_is_to_be_rejected(detlab, voc: Path, tmp_path: Path) -> None:
-    def entry(split: str, *more: str) -> str:
-        return "{" + ", ".join([f"format: voc, root: {voc}, split: {split}", *more]) + "}"
-
     merge = [
         "data=merge",
-        f"+data.sources.one={entry('train', 'classes: [red]')}",
-        f"data.val={entry('val', 'classes: [red]')}",
-        f"data.auxiliary={entry('val')}",
+        f"+data.sources.one={entry(voc, 'train', 'classes: [red]')}",
+        f"data.val={entry(voc, 'val', 'classes: [red]')}",
+        f"data.auxiliary={entry(voc, 'val')}",
         "task.crops.background=0",
         "task.crops.partial=0",
     ]
