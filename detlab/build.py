@@ -389,6 +389,11 @@ def experiment_row() -> str | None:
     return HydraConfig.get().runtime.choices.get("experiment") if HydraConfig.initialized() else None
 
 
+def typed() -> list[str]:
+    """The settings that were typed, or those of this job of a sweep; none where Hydra did not start this process."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
 def command_line() -> str:
     """The command that makes this run, for the record: as typed, or, for a job of a sweep, of that job alone.
 

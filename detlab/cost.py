@@ -47,7 +47,7 @@ def cost(cfg: Any) -> dict[str, Any]:
     import torch
     from lightning import seed_everything
 
-    from detlab.build import build_datamodule, build_module, experiment_row
+    from detlab.build import build_datamodule, build_module, experiment_row, typed
     from detlab.data.dataset import collate
     from detlab.gpu_hours import estimates
     from detlab.measure import damp, measure, synthetic_samples
@@ -80,7 +80,7 @@ def cost(cfg: Any) -> dict[str, Any]:
         "name": cfg.name,
         "experiment": choice,
         "setting": cfg.setting,
-        "overrides": _overrides(),
+        "overrides": typed(),
         "iterations": iterations,
         "images_per_iteration": total,
         "precision": str(cfg.trainer.get("precision", "32-true")),
@@ -163,12 +163,6 @@ def picture_of(cfg: Any) -> tuple[int, int]:
         return cfg.picture[0], cfg.picture[1]
     size = origin(cfg.data).get("size")
     return (size, size) if size else (480, 800)
-
-
-def _overrides() -> list[str]:
-    from hydra.core.hydra_config import HydraConfig
-
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def write(rows: Sequence[dict[str, Any]], path: str) -> None:

@@ -63,8 +63,15 @@ def _look(finished: Any, see: Any, index: Any, wanted: Sequence[str], cfg: Any) 
     # The detector is shown the labels that there are in the order of its own classes.
     others = [name for name in index.classes if name not in finished.classes]
     detections = finished.look(relabel(index.select(rows), [*finished.classes, *others]), see)
-    max_iou = MAX_IOU if cfg.known else None
-    return unlabelled(index, detections, to, score=cfg.score, max_iou=max_iou, missing=cfg.missing)
+    limits = {"max_iou": MAX_IOU if cfg.known else None, "missing": cfg.missing}
+    found = unlabelled(index, detections, to, score=cfg.score, **limits)
+    if not len(found.label):
+        highest = unlabelled(index, detections, to, score=0.0, **limits).score
+        if len(highest):
+            log.info("Nothing has a score of %g; the highest is %.3f (score=).", cfg.score, highest.max())
+        else:
+            log.info("Nothing was found there, whatever its score.")
+    return found
 
 
 def _proxy(finished: Any, missing: bool) -> Callable[[Any], list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,6 +137,12 @@ def test_one_class_alone(detlab, merged):  # noqa: ARG001
     assert set(index.labels.tolist()) == {1}
     assert index.counts[2:].tolist() == [0, 0]
     assert scores.max() < 1
+
+
+def test_where_no_score_is_high_enough_the_highest_is_told(detlab, merged):  # noqa: ARG001
+    result = detlab("label", *RUN, *HALVES, "score=0.999", "known=false", "output=out")
+    assert result.status == 0
+    assert re.search(r"Nothing has a score of 0\.999; the highest is 0\.\d{3}", result.out)
 
 
 def test_of_classes_that_the_run_had_labels_of(detlab, merged):  # noqa: ARG001

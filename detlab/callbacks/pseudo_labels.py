@@ -44,8 +44,9 @@ class WatchPseudoLabels(Callback):
     Logs ``pseudo/labels_per_image`` and, where the data's source knows all labels (its `complete`),
     ``pseudo/precision``, ``pseudo/recall`` and ``pseudo/iou`` against those that were withheld, over all and per class
     (``pseudo/precision/<class>``); besides, what the treatment goes by for each class (``pseudo/threshold/<class>``).
-    `figures/pseudo_*.png` show the first `shown` pictures: labels green, pseudo-labels violet, as in Fig. 3 of the
-    proxy paper. Warns, in words, when there are none or far more than objects are expected to have no label.
+    `figures/pseudo_*.png` show `shown` of these pictures, from all sources: labels green, pseudo-labels violet, as in
+    Fig. 3 of the proxy paper. Warns, in words, when there are none or far more than objects are expected to have no
+    label.
 
     pictures: how many, spread over those in which labels may be missing. iou: from which a pseudo-label hits. Does
     nothing where the treatment makes no labels. Raises ValueError for fewer than one picture or a bad iou.
@@ -139,10 +140,11 @@ class WatchPseudoLabels(Callback):
     def _show(self, found: Found, folder: Path, classes: list[str]) -> None:
         assert self._watched is not None
         index = self._watched.labelled
-        for number in range(min(self.shown, len(index))):
-            here = found.rows(found.image == index.ids[number])
-            at = index.boxes_of(number)
+        spread = np.unique(np.linspace(0, len(index) - 1, min(self.shown, len(index))).astype(int))
+        for number, row in enumerate(spread.tolist()):
+            here = found.rows(found.image == index.ids[row])
+            at = index.boxes_of(row)
             picture = pseudo_beside_labels(
-                read_image(str(index.paths[number])), index.boxes[at], index.labels[at], here.box, here.label, classes
+                read_image(str(index.paths[row])), index.boxes[at], index.labels[at], here.box, here.label, classes
             )
             write_atomic(folder / f"pseudo_{number:02d}.png", png_bytes(picture))

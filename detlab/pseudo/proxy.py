@@ -79,10 +79,6 @@ class ProxyPseudoLabels(Treatment):
     """
 
     finds_labels = True
-    when_none = (
-        "the classifier is sure of nothing that the detector finds; lower pseudo.confidence or pseudo.min_score, or "
-        "look at the classifier's accuracy"
-    )
     when_many = "raise pseudo.confidence, or train the classifier with more rejects"
 
     def __init__(
@@ -130,6 +126,7 @@ class ProxyPseudoLabels(Treatment):
         self.rates: Tensor | None = None  # objects per picture and class, where cap=auto goes by them
         self.neighbours, self.classes, self.masked, self.seed = neighbours, classes, masked, seed
         self._columns: list[int] = []
+        self._found = 0  # regions, of all that `find` was asked
 
     def begin(self, classes: Sequence[str], iterations: int | None = None) -> None:
         if 0 < self.start < 1 and iterations is not None:
@@ -200,6 +197,8 @@ class ProxyPseudoLabels(Treatment):
     @torch.no_grad()
     def find(self, batch: Batch, predictions: Predictions) -> PseudoLabels:
         regions = self.regions(batch, predictions)
+        self._found += len(regions.image)
+        self.when_none = self._why_none()
         return self.label(batch, predictions, regions, self._generator(batch, 0))
 
     def regions(self, batch: Batch, predictions: Predictions) -> Regions:
@@ -261,6 +260,17 @@ class ProxyPseudoLabels(Treatment):
         free = (own == anchor) | (highest_iou(boxes, image, batch.targets) <= self.max_iou)
         owner, anchor, image, boxes, own = owner[free], anchor[free], image[free], boxes[free], own[free]
         return PseudoLabels(image, anchor, boxes, labels.probs[owner], labels.objectness[owner], own, labels.spared)
+
+    def _why_none(self) -> str:
+        if not self._found:
+            return (
+                "the detector finds nothing there but what is labelled; train it for longer before the first "
+                f"(pseudo.start) or lower pseudo.min_score={self.min_score:g}"
+            )
+        return (
+            f"the classifier is sure of none of the {self._found:,} regions that it was asked about; lower "
+            f"pseudo.confidence={self.confidence:g}, or look at the classifier's accuracy"
+        )
 
     def _generator(self, batch: Batch, iteration: int) -> torch.Generator:
         """For the patches: the same in a run that goes on as in one that was never stopped."""

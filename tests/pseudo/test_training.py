@@ -57,6 +57,9 @@ def test_a_classifier_that_is_sure_of_nothing_is_said_to_be(detlab, toy, tmp_pat
     result = detlab("train", *SPLIT, *toy, "pseudo.confidence=0.99", "pseudo.cap=auto", "run_dir=run")
     assert result.status == 0, result.err
     assert result.out.count("There are no pseudo-labels") == 1
+    assert re.search(
+        r"sure of none of the [\d,]+ regions that it was asked about; lower pseudo.confidence=0.99", result.out
+    )
     assert re.search(r"at most \d+ regions of a picture \(pseudo.cap=auto\): as far as labels tell, up to", result.out)
     assert columns(tmp_path / "run")["pseudo/labels_per_image"] == [0, 0]
 
@@ -72,6 +75,12 @@ def test_a_classifier_that_is_sure_of_nothing_is_said_to_be(detlab, toy, tmp_pat
     resumed = detlab(*again)
     assert resumed.status == 1
     assert "h.ckpt holds another model than the one that this run began with: bring that back" in resumed.err
+
+
+def test_a_detector_that_finds_nothing_is_said_to_be(detlab, toy, tmp_path, classifier):  # noqa: ARG001
+    result = detlab("train", *SPLIT, *toy, "pseudo.min_score=1", "run_dir=run")
+    assert "the detector finds nothing there but what is labelled" in result.out
+    assert "pseudo.min_score=1" in result.out
 
 
 def test_a_missing_classifier_is_said_before_any_data_is_read(detlab, toy, tmp_path):

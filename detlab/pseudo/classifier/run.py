@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from hydra.utils import instantiate
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from detlab.build import build_datamodule, command_line, experiment_row, rehearse_trainer
+from detlab.build import build_datamodule, command_line, experiment_row, rehearse_trainer, typed
 from detlab.callbacks.history import HistoryLogger
 from detlab.callbacks.progress import TrainingProgress
 from detlab.callbacks.speed import Speed
@@ -66,6 +67,8 @@ def train(cfg: DictConfig, task: ProxyTask) -> dict[str, Any]:
         log.info("%s is finished already (overwrite=true runs it again).", folder.path)
         return folder.read_metrics()
     quiet()
+    for words in passed_over(typed(), task.schedule.iterations):
+        log.warning("%s", words)
     seed_everything(cfg.seed, verbose=False)
     data = build_datamodule(cfg)
     data.source = auxiliary(data.source)
@@ -86,6 +89,17 @@ def train(cfg: DictConfig, task: ProxyTask) -> dict[str, Any]:
         raise
     finally:
         folder.release()
+
+
+def passed_over(settings: Sequence[str], iterations: int) -> list[str]:
+    """What to say of typed settings that speak of a detector's schedule, which a classifier does not take."""
+    keys = [setting.partition("=")[0].lstrip("+~") for setting in settings]
+    return [
+        f"{key} is a detector's and does not count for task=proxy, which trains for {iterations} iterations: "
+        f"task.schedule.{key.partition('.')[2] or 'iterations'} is the classifier's."
+        for key in keys
+        if key == "schedule" or key.startswith("schedule.")
+    ]
 
 
 def _fit(

@@ -12,6 +12,7 @@ import yaml
 
 from detlab.pseudo.classifier import load_classifier
 from detlab.pseudo.classifier.crops import CropRecipe
+from detlab.pseudo.classifier.run import passed_over
 from detlab.pseudo.classifier.task import ProxyTask
 from detlab.schedule import Schedule
 
@@ -128,6 +129,13 @@ def test_mistakes_get_one_sentence(detlab, squares: list[str], wrong: str, words
     assert words in result.err
     assert "Traceback" not in result.err
     assert not (tmp_path / "run").exists()
+
+
+def test_settings_of_a_detectors_schedule_are_said_not_to_count() -> None:
+    (words,) = passed_over(["schedule.iterations=400", "task.schedule.lr=0.1", "seed=1"], iterations=5000)
+    assert "schedule.iterations is a detector's" in words
+    assert "task.schedule.iterations" in words
+    assert "5000" in words
 
 
 def entry(voc: Path, split: str, *more: str) -> str:
