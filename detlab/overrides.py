@@ -8,14 +8,17 @@ from typing import Any
 from detlab import experiments
 from detlab.errors import UserError, nearest
 
+SOURCES = "data.sources."
+
 
 def tidy(arguments: Sequence[str], groups: Mapping[str, Sequence[str]], rows: Sequence[str] = ()) -> list[str]:
     """The command line with every value in quotes that Hydra's grammar would refuse bare, such as the path in
     ``ckpt_path=runs/x/seed=0``, and with ``experiment=glob(...)`` written out; flags go first, as Hydra wants them.
 
     groups: the options of each config group; rows: those of `experiment`. Raises UserError for an argument that is
-    neither a flag (``-m``) nor ``key=value``, and for a group's option that does not exist: where a group may be left
-    out, Hydra would leave it out for a misspelt name too, and evaluate on other data than asked for.
+    neither a flag (``-m``) nor ``key=value``, for two sources of one name, and for a group's option that does not
+    exist: where a group may be left out, Hydra would leave it out for a misspelt name too, and evaluate on other data
+    than asked for.
     """
     if any(argument.startswith(("--config-", "-cd", "-cp", "hydra.searchpath=")) for argument in arguments):
         groups = {}  # a folder of the user's own may have more options
@@ -27,7 +30,16 @@ def tidy(arguments: Sequence[str], groups: Mapping[str, Sequence[str]], rows: Se
             flags.append(argument)
         else:
             settings.append(_tidy(argument, groups, rows))
+    _refuse_second_sources(settings)
     return [*flags, *settings]
+
+
+def _refuse_second_sources(settings: Sequence[str]) -> None:
+    """Of two entries of one name Hydra would make one, with what each says of it."""
+    keys = [setting.partition("=")[0].lstrip("+") for setting in settings]
+    for key in keys:
+        if key.startswith(SOURCES) and "." not in key.removeprefix(SOURCES) and keys.count(key) > 1:
+            raise UserError(f"{key} is given twice; name one of the two sources otherwise.")
 
 
 def _tidy(argument: str, groups: Mapping[str, Sequence[str]], rows: Sequence[str]) -> str:

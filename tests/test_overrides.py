@@ -64,6 +64,13 @@ def test_what_hydra_would_pass_over_or_garble_is_refused(typed, answer):
         tidy([typed], GROUPS)
 
 
+def test_two_sources_of_one_name_are_refused():
+    once = ["+data.sources.a={format: voc}", "+data.sources.b={format: voc}", "data.sources.a.fraction=0.5"]
+    assert tidy(once, GROUPS) == once
+    with pytest.raises(UserError, match=r"data\.sources\.a is given twice; name one of the two sources otherwise\."):
+        tidy([*once, "+data.sources.a={format: yolo}"], GROUPS)
+
+
 def test_options_of_ones_own_are_found(detlab):
     Path("mine/data").mkdir(parents=True)
     Path("mine/data/ants.yaml").write_text("defaults: [custom]\nformat: voc\nroot: ants\nsplit: train\n")
