@@ -39,16 +39,22 @@ def looked_for(predictions: Predictions, targets: list[Targets]) -> Tensor:
     return torch.stack([t.annotated for t in targets])[:, : predictions.logits.shape[-1]]
 
 
-def missing_scores(predictions: Predictions, targets: list[Targets]) -> Tensor:
+def missing_scores(predictions: Predictions, targets: list[Targets], where: Tensor) -> Tensor:
     """How sure the detector is of an object of a class that the image's annotators did not look for: p(O) times what
     it gives to these classes, or the highest score of them. What it takes for one of theirs, away from all that they
-    labelled, is rather nothing at all. float32 ``[B, A]``; 0 where it is not a number."""
-    known = looked_for(predictions, targets)[:, None]  # [B, 1, C]
+    labelled, is rather nothing at all. float32 ``[B, A]``; 0 where it is not a number, −1 where not ``where [B, A]``:
+    few predictions are worth a softmax."""
+    image, anchor = where.nonzero(as_tuple=True)
+    known = looked_for(predictions, targets)[image]  # [N, C]
+    logits = predictions.logits[image, anchor].float()
     if predictions.objectness is None:
-        found = predictions.logits.masked_fill(known, -torch.inf).amax(-1).float().sigmoid()
+        found = logits.masked_fill(known, -torch.inf).amax(-1).sigmoid()
     else:
-        found = predictions.logits.float().softmax(-1).masked_fill(known, 0.0).sum(-1) * scores_of(predictions)
-    return found.nan_to_num(nan=0.0)
+        objectness = predictions.objectness[image, anchor].float().sigmoid()
+        found = logits.softmax(-1).masked_fill(known, 0.0).sum(-1) * objectness
+    scores = torch.full_like(where, -1.0, dtype=torch.float32)
+    scores[image, anchor] = found.nan_to_num(nan=0.0)
+    return scores
 
 
 def find_regions(
@@ -78,7 +84,7 @@ def find_regions(
     finite = predictions.boxes.isfinite().all(-1)
     large = (boxes[..., 2:] - boxes[..., :2] >= min_side).all(-1)
     valid = finite & large & wanted[:, None] & (scores >= min_score)
-    order = missing_scores(predictions, targets).masked_fill(~valid, -1.0)
+    order = missing_scores(predictions, targets, valid)
     caps = None if cap is None else torch.as_tensor(cap, device=scores.device).expand(len(scores))
     count = scores.shape[1]
     if caps is not None and len(caps):

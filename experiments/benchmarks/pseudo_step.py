@@ -37,7 +37,7 @@ from detlab.launch import CONFIG_DIR
 from detlab.pseudo.classifier import ProxyClassifier, save
 from detlab.structures import Batch
 
-SIZES = torch.tensor([[18, 14], [26, 20], [20, 28], [32, 26], [28, 32], [32, 32]])  # of crops, as k-means finds them
+SIZES = torch.tensor([[17, 17], [20, 20]])  # of crops, as k-means finds them
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         classifier = Path(folder) / "h.ckpt"
-        save(ProxyClassifier(CLASSES, SIZES, largest=32, width=0.5), classifier)
+        save(ProxyClassifier(CLASSES, SIZES, largest=20, width=0.5), classifier)
         for method in ("yolo", "retinanet"):
             compare(method, classifier, args.rounds)
 
