@@ -170,19 +170,20 @@ def _last_command(runs: Sequence[Run]) -> str:
 
 
 def config_differences(table: Table) -> dict[str, list[str]]:
-    """Row name → ``key: first row's → this row's``, of the first config of each; seed, name and place left out.
+    """Row name → ``key: first row's → this row's``, of the first config of each; seed, name and place left out. A row
+    of another task (a classifier among detectors) is compared with the first of its own.
 
     A row whose own runs were trained with different configs says so too, as ``seed=2: key: … → …``: its mean is then
     no mean over seeds. Rows without a readable config do not appear.
     """
     found: dict[str, list[str]] = {}
-    first: Mapping[str, Any] | None = None
+    firsts: dict[str | None, Mapping[str, Any]] = {}
     for row in table.rows:
         recipes = [(run.seed, _recipe(run.config)) for run in row.runs if run.config]
         if not recipes:
             continue
         own = recipes[0][1]
-        first = own if first is None else first
+        first = firsts.setdefault((own.get("task") or {}).get("_target_"), own)
         within = [f"seed={seed}: {change}" for seed, recipe in recipes[1:] for change in differences(own, recipe)]
         found[row.name] = differences(first, own) + within
     return found

@@ -189,6 +189,12 @@ def test_a_row_of_two_recipes_says_so(runs, make_run):
     assert config_differences(table_of_study(study(), runs))["a"] == ["seed=3: schedule.warmup: None → 5"]
 
 
+def test_a_row_of_another_task_is_compared_with_its_own(runs, make_run):
+    shutil.rmtree(runs / "paper/table/a")
+    make_run(runs / "paper/table/a/mini/seed=0", {"task": {"_target_": "Task", "width": 1}}, AP=0.5)
+    assert config_differences(table_of_study(study(), runs, seeds=[0])) == {"a": [], "b": []}
+
+
 def test_rows_without_a_config_have_no_differences(runs):
     shutil.rmtree(runs / "paper/table/a")
     assert config_differences(table_of_study(study(), runs, seeds=[0])) == {"b": []}
