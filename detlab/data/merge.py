@@ -212,9 +212,11 @@ class MergeSource:
         found = part.looked_for(index.classes)
         for name in classes:
             if name not in found:
+                owner = next(other.key for other in self.parts if name in self._found[other.name])
                 raise UserError(
-                    f"{part.key}: it has no class '{name}', which the merge has{nearest(name, found)}; add "
-                    f"{part.key}.rename, name the classes to be learnt in data.classes, or leave {part.key} out."
+                    f"{part.key}: it has no class '{name}', which {owner} has{nearest(name, found)}; rename it in "
+                    f"either ({owner}.rename, {part.key}.rename), name the classes to be learnt in data.classes, or "
+                    f"leave {part.key} out."
                 )
         return named(in_label_space(index, (*classes, *further), part.rename, found), part.name), problems
 
