@@ -98,6 +98,8 @@ class LitDetector(LightningModule):
         with torch.no_grad():
             labels = self.pseudo.after_forward(batch, anchors, predictions.detach(), self.global_step)
         targets = self.pseudo.treat(batch.targets)
+        if self.pseudo.by_boxes:
+            targets, labels = self.pseudo.add_boxes(targets, labels), None
         assignment = self.assigner(anchors, targets, predictions.detach())
 
         def learn(predictions: Predictions, targets: list[Targets], assignment: Assignment) -> dict[str, Tensor]:
@@ -105,7 +107,7 @@ class LitDetector(LightningModule):
             return self.criterion(self.pseudo.amend(matched, anchors, targets, labels))
 
         losses = by_part(parts, learn, predictions, targets, assignment)
-        return losses, count_matches(batch.targets, assignment)
+        return losses, count_matches(targets, assignment)
 
     def _two_stages(self, batch: Batch, parts: list[Part]) -> tuple[dict[str, Tensor], Counts]:
         """As one stage, and after it another on what the first proposes. Counted are anchors of the first."""

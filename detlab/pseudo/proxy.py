@@ -64,14 +64,16 @@ class ProxyPseudoLabels(Treatment):
     "auto": half as many again as labels are expected to be missing in it, see `automatic_caps`. What becomes of the
     predictions that overlap a pseudo-labelled one by `nms` or more is `neighbours`: "spare" takes them out of the
     losses; "label" gives them its label, as the paper would ask for each of them and mostly hear the same, which makes
-    many more positives of such an object than of a labelled one; "background" leaves them background.
+    many more positives of such an object than of a labelled one; "background" leaves them background; "assigned" makes
+    an object of the labelled prediction's box, with p̃(c) as classes, p̃(O) as weight and no coordinate loss, so that the
+    assigner gives it as many positives as any other.
 
     classes: "any" (the paper), or "unannotated": only such that the image's annotators did not look for. Classes of the
     classifier that the detector does not have count as rejected.
 
     A detector of two stages (Faster R-CNN) is labelled by boxes: the regions are its proposals, and the sure ones
-    become objects of both stages, with p̃(c) as classes, p̃(O) as weight and no coordinate loss. `neighbours` is then of
-    no meaning, and `beta` must be 0: proposals have no class.
+    become objects of both stages. `neighbours` is then "assigned" whatever it says, and `beta` must be 0: proposals have
+    no class.
 
     masked: besides, the mask (`Treatment`) for predictions without a label; false, the paper: they are background.
     An image whose annotators looked for every class gets no pseudo-labels. Raises ValueError for values out of range,
@@ -95,7 +97,7 @@ class ProxyPseudoLabels(Treatment):
         min_score: float = 0.05,
         nms: float | None = 0.5,
         cap: int | Literal["auto"] | None = "auto",
-        neighbours: Literal["label", "spare", "background"] = "spare",
+        neighbours: Literal["label", "spare", "assigned", "background"] = "spare",
         classes: Literal["any", "unannotated"] = "any",
         masked: bool = False,
         seed: int = 0,
@@ -113,8 +115,8 @@ class ProxyPseudoLabels(Treatment):
             raise ValueError(f"Expected cap of at least 1, auto or null, got {cap!r}.")
         if objectness not in ("proxy", "product"):
             raise ValueError(f"Expected objectness proxy or product, got {objectness!r}.")
-        if neighbours not in ("label", "spare", "background"):
-            raise ValueError(f"Expected neighbours label, spare or background, got {neighbours!r}.")
+        if neighbours not in ("label", "spare", "assigned", "background"):
+            raise ValueError(f"Expected neighbours label, spare, assigned or background, got {neighbours!r}.")
         if classes not in ("any", "unannotated"):
             raise ValueError(f"Expected classes any or unannotated, got {classes!r}.")
         self.classifier = load(classifier) if isinstance(classifier, str) else classifier
@@ -125,6 +127,7 @@ class ProxyPseudoLabels(Treatment):
         self.cap = UNTOLD if cap == "auto" else cap
         self.rates: Tensor | None = None  # objects per picture and class, where cap=auto goes by them
         self.neighbours, self.classes, self.masked, self.seed = neighbours, classes, masked, seed
+        self.by_boxes = neighbours == "assigned"
         self._columns: list[int] = []
         self._found = 0  # regions, of all that `find` was asked
 
@@ -248,7 +251,7 @@ class ProxyPseudoLabels(Treatment):
 
     def spread(self, labels: PseudoLabels, batch: Batch, predictions: Predictions) -> PseudoLabels:
         """With the predictions that overlap a labelled one, as `neighbours` says."""
-        if self.neighbours == "background" or self.nms is None or not labels.size:
+        if self.neighbours in ("background", "assigned") or self.nms is None or not labels.size:
             return labels
         regions = Regions(labels.image, labels.anchor, labels.boxes, labels.objectness)
         clipped = clip_boxes(predictions.boxes.float(), batch.sizes)

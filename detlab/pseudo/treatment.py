@@ -57,6 +57,7 @@ class Treatment:
     """
 
     finds_labels = False
+    by_boxes = False  # whether a detector of one stage, too, gets its labels by `add_boxes`
     start: float = 0
     when_none = when_many = ""  # what to do where it finds no labels, or far too many: the end of a sentence
 
@@ -118,9 +119,9 @@ class Treatment:
         return targets
 
     def add_boxes(self, targets: list[Targets], labels: PseudoLabels | None) -> list[Targets]:  # noqa: ARG002
-        """In place of `amend`, for a detector of two stages: its second stage looks at other regions than those that
-        `after_forward` saw, so that labels can only be boxes. `labels` are of proposals; the result is what both stages
-        learn from, in the place of `targets` (those of `treat`), whose boxes stay the first ones of each image."""
+        """In place of `amend`, labels as boxes: for a detector of two stages, whose second stage looks at other regions
+        than those that `after_forward` saw, and where `by_boxes` says so. The result is what assigner and losses, of
+        both stages, see in the place of `targets` (those of `treat`), whose boxes stay the first ones of each image."""
         return targets
 
     def amend(
