@@ -72,8 +72,8 @@ class ProxyPseudoLabels(Treatment):
     classifier that the detector does not have count as rejected.
 
     A detector of two stages (Faster R-CNN) is labelled by boxes: the regions are its proposals, and the sure ones
-    become objects of both stages. `neighbours` is then "assigned" whatever it says, and `beta` must be 0: proposals have
-    no class.
+    become objects of both stages. `neighbours` is then "assigned" whatever it says, and `beta` must be 0, since
+    proposals have no class.
 
     masked: besides, the mask (`Treatment`) for predictions without a label; false, the paper: they are background.
     An image whose annotators looked for every class gets no pseudo-labels. Raises ValueError for values out of range,
