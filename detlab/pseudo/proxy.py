@@ -66,7 +66,8 @@ class ProxyPseudoLabels(Treatment):
     losses; "label" gives them its label, as the paper would ask for each of them and mostly hear the same, which makes
     many more positives of such an object than of a labelled one; "background" leaves them background; "assigned" makes
     an object of the labelled prediction's box, with p̃(c) as classes, p̃(O) as weight and no coordinate loss, so that the
-    assigner gives it as many positives as any other.
+    assigner gives it as many positives as any other; "auto" is "assigned" for dense detectors, which have several
+    positives for an object, and "spare" where an objectness is predicted (YOLO), as a rule once for an object.
 
     classes: "any" (the paper), or "unannotated": only such that the image's annotators did not look for. Classes of the
     classifier that the detector does not have count as rejected.
@@ -97,7 +98,7 @@ class ProxyPseudoLabels(Treatment):
         min_score: float = 0.05,
         nms: float | None = 0.5,
         cap: int | Literal["auto"] | None = "auto",
-        neighbours: Literal["label", "spare", "assigned", "background"] = "spare",
+        neighbours: Literal["auto", "label", "spare", "assigned", "background"] = "auto",
         classes: Literal["any", "unannotated"] = "any",
         masked: bool = False,
         seed: int = 0,
@@ -115,8 +116,8 @@ class ProxyPseudoLabels(Treatment):
             raise ValueError(f"Expected cap of at least 1, auto or null, got {cap!r}.")
         if objectness not in ("proxy", "product"):
             raise ValueError(f"Expected objectness proxy or product, got {objectness!r}.")
-        if neighbours not in ("label", "spare", "assigned", "background"):
-            raise ValueError(f"Expected neighbours label, spare, assigned or background, got {neighbours!r}.")
+        if neighbours not in ("auto", "label", "spare", "assigned", "background"):
+            raise ValueError(f"Expected neighbours auto, label, spare, assigned or background, got {neighbours!r}.")
         if classes not in ("any", "unannotated"):
             raise ValueError(f"Expected classes any or unannotated, got {classes!r}.")
         self.classifier = load(classifier) if isinstance(classifier, str) else classifier
@@ -127,7 +128,6 @@ class ProxyPseudoLabels(Treatment):
         self.cap = UNTOLD if cap == "auto" else cap
         self.rates: Tensor | None = None  # objects per picture and class, where cap=auto goes by them
         self.neighbours, self.classes, self.masked, self.seed = neighbours, classes, masked, seed
-        self.by_boxes = neighbours == "assigned"
         self._columns: list[int] = []
         self._found = 0  # regions, of all that `find` was asked
 
@@ -176,6 +176,9 @@ class ProxyPseudoLabels(Treatment):
         iteration: int,
     ) -> PseudoLabels | None:
         labels, asked, kept = None, 0, 0
+        if self.neighbours == "auto":
+            self.neighbours = "assigned" if predictions.objectness is None else "spare"
+        self.by_boxes = self.neighbours == "assigned"
         if iteration >= self.start:
             regions = self.regions(batch, predictions)
             chosen = self.label(batch, predictions, regions, self._generator(batch, iteration))

@@ -235,6 +235,17 @@ def test_neighbours_share_the_label_or_are_spared() -> None:
     assert own <= set(zip(shared.image.tolist(), shared.anchor.tolist()))
 
 
+def test_neighbours_of_a_dense_detector_are_assigned_those_of_yolo_spared() -> None:
+    for objectness, by_boxes in ((True, False), (False, True)):
+        batch, predictions, anchors = scene(2, objectness=objectness)
+        own = treatment(nms=0.3, neighbours="auto")
+        found = own.after_forward(batch, anchors, predictions, 0)
+        assert found is not None
+        assert found.size > 0
+        assert own.by_boxes == by_boxes
+        assert (len(found.spared) == 0) == by_boxes
+
+
 def test_nothing_before_its_start_nor_where_nothing_is_missing() -> None:
     batch, predictions, anchors = scene()
     own = treatment(start=10)
