@@ -15,6 +15,7 @@ from typing import Any
 
 from detlab.errors import UserError, nearest
 from detlab.experiments import GROUP, config_folders, rows_in
+from detlab.help import help_text
 from detlab.overrides import tidy
 from detlab.sweeps import check_sweep, is_sweep
 
@@ -54,6 +55,9 @@ def launch(verb: str, run: Callable[[Any], Any], check: Callable[[Any, str | Non
     """
     set_defaults()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(help_text(verb, CONFIG_DIR / f"{verb}.yaml", groups()))
+        return
     folders = config_folders(sys.argv[1:], CONFIG_DIR)
     try:
         sys.argv[1:] = tidy(sys.argv[1:], groups() | {"hydra/launcher": launchers()}, rows_in(folders))

@@ -6,6 +6,9 @@ import time
 
 import pytest
 
+from detlab.cli import VERBS
+from detlab.launch import CONFIG_DIR
+
 
 def test_help_names_every_verb_and_imports_nothing_heavy():
     heavy = "{'torch', 'hydra', 'lightning', 'numpy'}"
@@ -17,6 +20,19 @@ def test_help_names_every_verb_and_imports_nothing_heavy():
         assert f"  {verb} " in done.stdout
     assert done.stdout.rstrip().endswith("[]")
     assert took < 60  # a hang, not a speed: nothing heavy is imported
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if (CONFIG_DIR / f"{verb}.yaml").is_file()])
+def test_help_of_a_verb_explains_each_of_its_keys(detlab, verb):
+    result = detlab(verb, "--help")
+    assert result.status == 0
+    for line in (CONFIG_DIR / f"{verb}.yaml").read_text().splitlines():
+        assert line in result.out
+    assert "hydra: quiet\n\n" not in result.out.partition("What a group may be")[2]
+    if verb == "label":
+        assert "  postprocess: nms, " in result.out
+    if verb == "cost":
+        assert "all that `detlab train --help` lists" in result.out
 
 
 def test_a_misspelt_verb_is_answered_with_the_nearest(detlab):
