@@ -22,8 +22,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# Keys that say where or how conveniently a run is made, not what is computed.
-NOT_IDENTITY = ("run_dir", "name", "setting", "trained_as", "overwrite", "logger", "report", "save_every")
+# Keys that say where or how conveniently a run is made, not what is computed, or what shows elsewhere in its config.
+NOT_IDENTITY = (
+    "run_dir", "name", "setting", "trained_as", "overwrite", "logger", "report", "save_every", "interval_count",
+)  # fmt: skip
 NOT_IDENTITY_NESTED = {
     "loader": ("num_workers", "cache_images"),
     "callbacks": ("progress", "learning_rate", "gradients", "barren", "assignments", "pseudo_labels"),

@@ -34,6 +34,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "setting": _Name,
         "seed": Annotated[int, pydantic.Field(ge=0, lt=2**32)],
         "run_dir": _Name,
+        "interval_count": _Positive,
         "trained_as": _Name | None,
         "overwrite": bool,
         "save_every": _Count,
