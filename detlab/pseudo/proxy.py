@@ -69,6 +69,9 @@ class ProxyPseudoLabels(Treatment):
     assigner gives it as many positives as any other; "auto" is "assigned" for dense detectors, which have several
     positives for an object, and "spare" where an objectness is predicted (YOLO), as a rule once for an object.
 
+    unsure: what becomes of regions that show a class rather than none, but less surely than `confidence`: "background"
+    (the paper), or "spare": no signal, for them and what overlaps them by `nms` or more.
+
     classes: "any" (the paper), or "unannotated": only such that the image's annotators did not look for. Classes of the
     classifier that the detector does not have count as rejected.
 
@@ -94,6 +97,7 @@ class ProxyPseudoLabels(Treatment):
         patches: int = 3,
         copies: int = 2,
         flip: bool = False,
+        unsure: Literal["background", "spare"] = "background",
         objectness: Literal["proxy", "product"] = "proxy",
         min_score: float = 0.05,
         nms: float | None = 0.5,
@@ -114,6 +118,8 @@ class ProxyPseudoLabels(Treatment):
             raise ValueError(f"Expected patches of at least 1, got {patches}.")
         if cap not in ("auto", None) and (not isinstance(cap, int) or cap < 1):
             raise ValueError(f"Expected cap of at least 1, auto or null, got {cap!r}.")
+        if unsure not in ("background", "spare"):
+            raise ValueError(f"Expected unsure background or spare, got {unsure!r}.")
         if objectness not in ("proxy", "product"):
             raise ValueError(f"Expected objectness proxy or product, got {objectness!r}.")
         if neighbours not in ("auto", "label", "spare", "assigned", "background"):
@@ -123,7 +129,7 @@ class ProxyPseudoLabels(Treatment):
         self.classifier = load(classifier) if isinstance(classifier, str) else classifier
         self.start, self.max_iou, self.confidence, self.beta = start, max_iou, confidence, beta
         self.patches, self.copies, self.flip = patches, copies, flip
-        self.objectness, self.min_score, self.nms = objectness, min_score, nms
+        self.unsure, self.objectness, self.min_score, self.nms = unsure, objectness, min_score, nms
         self.automatic = cap == "auto"
         self.cap = UNTOLD if cap == "auto" else cap
         self.rates: Tensor | None = None  # objects per picture and class, where cap=auto goes by them
@@ -181,9 +187,11 @@ class ProxyPseudoLabels(Treatment):
         self.by_boxes = self.neighbours == "assigned"
         if iteration >= self.start:
             regions = self.regions(batch, predictions)
-            chosen = self.label(batch, predictions, regions, self._generator(batch, iteration))
+            said = self.look(batch, regions, self._generator(batch, iteration))
+            chosen = self.label(batch, predictions, regions, said)
             asked, kept = len(regions.image), chosen.size
-            labels = self.spread(chosen, batch, predictions)
+            doubtful = regions.select(self.doubtful(said) & (self.unsure == "spare"))
+            labels = self.spread(chosen, doubtful, batch, predictions)
         for name, count in (("regions", asked), ("labels", kept)):
             self.watched[f"pseudo_{name}_per_image"] = batch.images.new_tensor(count / max(1, len(batch)))
         return labels
@@ -205,7 +213,7 @@ class ProxyPseudoLabels(Treatment):
         regions = self.regions(batch, predictions)
         self._found += len(regions.image)
         self.when_none = self._why_none()
-        return self.label(batch, predictions, regions, self._generator(batch, 0))
+        return self.label(batch, predictions, regions, self.look(batch, regions, self._generator(batch, 0)))
 
     def regions(self, batch: Batch, predictions: Predictions) -> Regions:
         """What the classifier is asked about (lines 2–8)."""
@@ -218,10 +226,9 @@ class ProxyPseudoLabels(Treatment):
             max_iou=self.max_iou, min_score=self.min_score, nms=self.nms, cap=cap,
         )  # fmt: skip
 
-    def label(
-        self, batch: Batch, predictions: Predictions, regions: Regions, generator: torch.Generator | None = None
-    ) -> PseudoLabels:
-        """Of the regions those that the classifier is sure about (lines 9–16)."""
+    def look(self, batch: Batch, regions: Regions, generator: torch.Generator | None = None) -> Tensor:
+        """What the classifier says of regions (lines 9–11): h̄ ``[N, C + 1]``, of the detector's classes, 0 where the
+        classifier does not know one, and of all that the detector does not have, reject included."""
         if isinstance(self.classifier, nn.Module):
             self.classifier.to(batch.images.device)
         said = self.classifier.classify(
@@ -235,9 +242,19 @@ class ProxyPseudoLabels(Treatment):
             self.confidence,
         ).float()
         columns = torch.tensor(self._columns, device=said.device)
-        probs = said[:, columns.clamp(min=0)] * (columns >= 0)  # [N, C], of the detector's classes
+        own = said[:, columns.clamp(min=0)] * (columns >= 0)
+        return torch.cat([own, said.index_fill(1, columns[columns >= 0], 0.0).amax(-1, keepdim=True)], 1)
+
+    def doubtful(self, said: Tensor) -> Tensor:
+        """Which regions show one of the detector's classes rather than anything else, but not surely: bool ``[N]``."""
+        highest = said[:, :-1].amax(-1)
+        return (highest >= said[:, -1]) & (highest < self.confidence)
+
+    def label(self, batch: Batch, predictions: Predictions, regions: Regions, said: Tensor) -> PseudoLabels:
+        """Of the regions those that the classifier is sure about (lines 12–16), by what it said (`look`)."""
+        probs, others = said[:, :-1], said[:, -1]
         highest, winner = probs.max(-1)
-        keep = (highest >= self.confidence) & (highest >= said.amax(-1))
+        keep = (highest >= self.confidence) & (highest >= others)
         if self.classes == "unannotated":
             annotated = looked_for(predictions, batch.targets)
             keep &= ~annotated[regions.image, winner]
@@ -252,16 +269,23 @@ class ProxyPseudoLabels(Treatment):
         spared = regions.image.new_zeros(0, 3)
         return PseudoLabels(regions.image, regions.anchor, regions.boxes, probs, objectness, regions.anchor, spared)
 
-    def spread(self, labels: PseudoLabels, batch: Batch, predictions: Predictions) -> PseudoLabels:
-        """With the predictions that overlap a labelled one, as `neighbours` says."""
-        if self.neighbours in ("background", "assigned") or self.nms is None or not labels.size:
+    def spread(self, labels: PseudoLabels, doubtful: Regions, batch: Batch, predictions: Predictions) -> PseudoLabels:
+        """With the predictions that overlap a labelled one, as `neighbours` says, and doubtful regions, which are
+        spared: by boxes without weight, or as predictions, with those that overlap them."""
+        if self.by_boxes:
+            return with_doubtful(labels, doubtful)
+        clipped = clip_boxes(predictions.boxes.float(), batch.sizes)
+        if len(doubtful.image):
+            owner, anchor = overlapping(doubtful, clipped, 1.0 if self.nms is None else self.nms)
+            spared = torch.stack([doubtful.image[owner], anchor, doubtful.anchor[owner]], 1)
+            labels = labels._replace(spared=spared)
+        if self.neighbours == "background" or self.nms is None or not labels.size:
             return labels
         regions = Regions(labels.image, labels.anchor, labels.boxes, labels.objectness)
-        clipped = clip_boxes(predictions.boxes.float(), batch.sizes)
         owner, anchor = overlapping(regions, clipped, self.nms)
         image, own = labels.image[owner], labels.anchor[owner]
         if self.neighbours == "spare":
-            return labels._replace(spared=torch.stack([image, anchor, own], 1))
+            return labels._replace(spared=torch.cat([labels.spared, torch.stack([image, anchor, own], 1)]))
         boxes = clipped[image, anchor]
         free = (own == anchor) | (highest_iou(boxes, image, batch.targets) <= self.max_iou)
         owner, anchor, image, boxes, own = owner[free], anchor[free], image[free], boxes[free], own[free]
@@ -282,6 +306,19 @@ class ProxyPseudoLabels(Treatment):
         """For the patches: the same in a run that goes on as in one that was never stopped."""
         generator = torch.Generator(device=batch.images.device)
         return generator.manual_seed(self.seed * 1_000_003 + iteration)
+
+
+def with_doubtful(labels: PseudoLabels, doubtful: Regions) -> PseudoLabels:
+    """With labels of no weight (p̃(O) = 0) for doubtful regions: positives of these boxes get no signal."""
+    count, classes = len(doubtful.image), labels.probs.shape[1]
+    return labels._replace(
+        image=torch.cat([labels.image, doubtful.image]),
+        anchor=torch.cat([labels.anchor, doubtful.anchor]),
+        boxes=torch.cat([labels.boxes, doubtful.boxes]),
+        probs=torch.cat([labels.probs, labels.probs.new_full((count, classes), 1 / classes)]),
+        objectness=torch.cat([labels.objectness, labels.objectness.new_zeros(count)]),
+        owner=torch.cat([labels.owner, doubtful.anchor]),
+    )
 
 
 def class_probabilities(predictions: Predictions, regions: Regions) -> Tensor:
