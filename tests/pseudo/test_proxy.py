@@ -246,6 +246,42 @@ def test_neighbours_of_a_dense_detector_are_assigned_those_of_yolo_spared() -> N
         assert (len(found.spared) == 0) == by_boxes
 
 
+@pytest.mark.parametrize("neighbours", ["spare", "background", "assigned"])
+def test_regions_that_show_a_class_but_not_surely_are_spared(neighbours: str) -> None:
+    """Box by box: what is sure at a lower threshold, and not at this one, is doubtful."""
+    batch, predictions, anchors = scene(3)
+    own = treatment(nms=0.3, cap=10, confidence=0.7, neighbours=neighbours)
+    regions = own.regions(batch, predictions)
+    sure, doubtful = set(), set()
+    for image, anchor, box in zip(regions.image.tolist(), regions.anchor.tolist(), regions.boxes):
+        said = own.classifier.classify(batch.images, torch.tensor([image]), box[None])[0].tolist()
+        if max(said[:-1]) >= said[-1]:
+            (sure if max(said[:-1]) >= 0.7 else doubtful).add((image, anchor))
+    assert sure
+    assert doubtful
+    paper = own.after_forward(batch, anchors, predictions, 0)
+    assert paper is not None
+    assert set(zip(paper.image.tolist(), paper.anchor.tolist())) == sure
+
+    spare = treatment(nms=0.3, cap=10, confidence=0.7, neighbours=neighbours, unsure="spare")
+    found = spare.after_forward(batch, anchors, predictions, 0)
+    assert found is not None
+    assert spare.find(batch, predictions).size == len(sure)  # no labels of what it doubts
+    rows = list(zip(found.image.tolist(), found.anchor.tolist(), found.objectness.tolist()))
+    assert {row[:2] for row in rows if row[2] > 0} == sure
+    if neighbours == "assigned":
+        assert {row[:2] for row in rows if row[2] == 0} == doubtful
+        boxes = spare.add_boxes(spare.treat(batch.targets), found)
+        assert sum(int((t.weights == 0).sum()) for t in boxes) == len(doubtful)
+        return
+    assert all(row[2] > 0 for row in rows)
+    before = {tuple(row) for row in paper.spared.tolist()}
+    own_anchors = {(image, anchor) for image, anchor, owner in found.spared.tolist() if anchor == owner}
+    assert doubtful <= own_anchors
+    owners = {(image, owner) for image, _, owner in found.spared.tolist() if (image, _, owner) not in before}
+    assert owners == doubtful
+
+
 def test_nothing_before_its_start_nor_where_nothing_is_missing() -> None:
     batch, predictions, anchors = scene()
     own = treatment(start=10)
@@ -291,7 +327,7 @@ def test_classes_go_by_name() -> None:
     [
         {"max_iou": 1.1}, {"confidence": -0.1}, {"beta": 2.0}, {"nms": 1.5}, {"min_score": -1.0}, {"start": -1},
         {"copies": -1}, {"patches": 0}, {"cap": 0}, {"cap": "all"},
-        {"objectness": "both"}, {"neighbours": "share"}, {"classes": "all"},
+        {"objectness": "both"}, {"unsure": "drop"}, {"neighbours": "share"}, {"classes": "all"},
     ],
     ids=str,
 )  # fmt: skip
