@@ -30,6 +30,8 @@ NOT_IDENTITY_NESTED = {
     "loader": ("num_workers", "cache_images"),
     "callbacks": ("progress", "learning_rate", "gradients", "barren", "assignments", "pseudo_labels"),
 }
+# Keys that runs made before they existed lack, and the value with which nothing is otherwise than it was there.
+LATER = {"pseudo": {"unsure": "background"}}
 
 State = Literal["new", "unfinished", "finished"]
 
@@ -190,6 +192,9 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     for group, names in NOT_IDENTITY_NESTED.items():
         if isinstance(kept.get(group), Mapping):
             kept[group] = {key: value for key, value in kept[group].items() if key not in names}
+    for group, values in LATER.items():
+        if isinstance(kept.get(group), Mapping):
+            kept[group] = {k: v for k, v in kept[group].items() if k not in values or v != values[k]}
     return kept
 
 

@@ -40,6 +40,12 @@ def test_a_changed_config_is_refused_with_the_difference(tmp_path):
     assert not folder.history.exists()
 
 
+def test_a_key_that_came_later_leaves_older_runs_what_they_were():
+    older = {"pseudo": {"_target_": "Proxy", "beta": 0.0}}
+    assert identity({"pseudo": {**older["pseudo"], "unsure": "background"}}) == identity(older)
+    assert identity({"pseudo": {**older["pseudo"], "unsure": "spare"}}) != identity(older)
+
+
 def test_where_a_run_lies_and_how_it_loads_is_not_its_identity():
     a = {"run_dir": "x", "overwrite": False, "loader": {"batch_size": 4, "num_workers": 0}, "seed": 1}
     b = {"run_dir": "y", "overwrite": True, "loader": {"batch_size": 4, "num_workers": 8}, "seed": 1}
