@@ -13,9 +13,12 @@ from detlab.balance import balance, without_weights
 from detlab.launch import CONFIG_DIR
 
 
+FEW = ["data.train=64", "data.val=4", "data.test=4"]  # scenes
+
+
 def composed(*overrides: str):
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose("balance", list(overrides))
+        return compose("balance", [*FEW, *overrides])
 
 
 def test_the_weight_keeps_the_sum_of_the_first_step(toy) -> None:
@@ -59,7 +62,7 @@ def test_the_balanced_loss_is_looked_into(toy) -> None:
 
 
 def test_on_the_command_line(detlab, toy) -> None:
-    answer = detlab("balance", *toy, "batches=1", "lambdas=[0.5,0.7]")
+    answer = detlab("balance", *FEW, *toy, "batches=1", "lambdas=[0.5,0.7]")
     assert answer.status == 0, answer.err
     assert re.search(r"0\.5 +\d\.\d{3} +\d\.\d{3}–\d\.\d{3} +1\.575", answer.out)
     assert re.search(r"loss\.localization\.lambda_=0\.7 loss\.localization\.weight=\d\.\d{3}", answer.out)
@@ -76,7 +79,7 @@ def test_on_the_command_line(detlab, toy) -> None:
     ],
 )
 def test_bad_input_is_answered_in_a_sentence(detlab, toy, overrides: list[str], message: str) -> None:
-    answer = detlab("balance", *toy, *overrides)
+    answer = detlab("balance", *FEW, *toy, *overrides)
     assert answer.status == 1
     assert message in answer.err
     assert "Traceback" not in answer.err
