@@ -113,6 +113,7 @@ class LitDetector(LightningModule):
         """As one stage, and after it another on what the first proposes. Counted are anchors of the first."""
         assert isinstance(self.detector, FasterRCNN)
         first = self._propose(batch)
+        self.pseudo.by_boxes = True
         with torch.no_grad():
             regions, anchors = first.proposals.as_predictions(len(self.classes))
             labels = self.pseudo.after_forward(batch, anchors, regions, self.global_step)

@@ -12,7 +12,6 @@ from hydra import compose, initialize_config_dir
 from detlab.balance import balance, without_weights
 from detlab.launch import CONFIG_DIR
 
-
 FEW = ["data.train=64", "data.val=4", "data.test=4"]  # scenes
 
 

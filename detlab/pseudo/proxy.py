@@ -70,7 +70,7 @@ class ProxyPseudoLabels(Treatment):
     positives for an object, and "spare" where an objectness is predicted (YOLO), as a rule once for an object.
 
     unsure: what becomes of regions that show a class rather than none, but less surely than `confidence`: "background"
-    (the paper), or "spare": no signal, for them and what overlaps them by `nms` or more.
+    (the paper), or "spare": no signal, for them and what overlaps them by `nms` or more, or would be assigned to them.
 
     classes: "any" (the paper), or "unannotated": only such that the image's annotators did not look for. Classes of the
     classifier that the detector does not have count as rejected.
@@ -184,14 +184,13 @@ class ProxyPseudoLabels(Treatment):
         labels, asked, kept = None, 0, 0
         if self.neighbours == "auto":
             self.neighbours = "assigned" if predictions.objectness is None else "spare"
-        self.by_boxes = self.neighbours == "assigned"
+        self.by_boxes |= self.neighbours == "assigned"
         if iteration >= self.start:
             regions = self.regions(batch, predictions)
             said = self.look(batch, regions, self._generator(batch, iteration))
             chosen = self.label(batch, predictions, regions, said)
             asked, kept = len(regions.image), chosen.size
-            doubtful = regions.select(self.doubtful(said) & (self.unsure == "spare"))
-            labels = self.spread(chosen, doubtful, batch, predictions)
+            labels = self.spread(chosen, self.doubtful(batch, predictions, regions, said), batch, predictions)
         for name, count in (("regions", asked), ("labels", kept)):
             self.watched[f"pseudo_{name}_per_image"] = batch.images.new_tensor(count / max(1, len(batch)))
         return labels
@@ -245,19 +244,25 @@ class ProxyPseudoLabels(Treatment):
         own = said[:, columns.clamp(min=0)] * (columns >= 0)
         return torch.cat([own, said.index_fill(1, columns[columns >= 0], 0.0).amax(-1, keepdim=True)], 1)
 
-    def doubtful(self, said: Tensor) -> Tensor:
-        """Which regions show one of the detector's classes rather than anything else, but not surely: bool ``[N]``."""
-        highest = said[:, :-1].amax(-1)
-        return (highest >= said[:, -1]) & (highest < self.confidence)
+    def doubtful(self, batch: Batch, predictions: Predictions, regions: Regions, said: Tensor) -> Regions:
+        """Those that show one of the detector's classes rather than anything else, but not surely, and are to be
+        spared for it."""
+        highest, winner = said[:, :-1].max(-1)
+        spared = (highest >= said[:, -1]) & (highest < self.confidence) & (self.unsure == "spare")
+        return regions.select(spared & self._askable(batch, predictions, regions, winner))
+
+    def _askable(self, batch: Batch, predictions: Predictions, regions: Regions, winner: Tensor) -> Tensor:
+        """Of regions whose likeliest class is ``winner [N]``: whether that may be missing, as `classes` says."""
+        if self.classes == "any":
+            return torch.ones_like(winner, dtype=torch.bool)
+        return ~looked_for(predictions, batch.targets)[regions.image, winner]
 
     def label(self, batch: Batch, predictions: Predictions, regions: Regions, said: Tensor) -> PseudoLabels:
         """Of the regions those that the classifier is sure about (lines 12–16), by what it said (`look`)."""
         probs, others = said[:, :-1], said[:, -1]
         highest, winner = probs.max(-1)
         keep = (highest >= self.confidence) & (highest >= others)
-        if self.classes == "unannotated":
-            annotated = looked_for(predictions, batch.targets)
-            keep &= ~annotated[regions.image, winner]
+        keep &= self._askable(batch, predictions, regions, winner)
         regions, probs, highest = regions.select(keep), probs[keep], highest[keep]
         if self.beta > 0:
             own = class_probabilities(predictions, regions)

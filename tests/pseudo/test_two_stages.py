@@ -92,6 +92,21 @@ def test_sure_proposals_are_objects_of_both_stages(config) -> None:
     torch.testing.assert_close(rois.class_targets, torch.tensor([[0.0, 0.9, 0.05]]).expand(len(rois.positive), 3))
 
 
+def test_doubtful_proposals_give_no_signal(config) -> None:
+    """Where the classifier sees a class, but not surely, and that is to be spared."""
+    treatment = ProxyPseudoLabels(Sure(), start=0, min_score=0.0, cap=4, nms=0.3, confidence=0.95, unsure="spare")
+    module = module_with(config, treatment)
+    given: list[Any] = []
+    module.criterion.register_forward_pre_hook(lambda _, arguments: given.extend(arguments))  # type: ignore[operator]
+    logged = step(module, batch_of([True, False, True]))
+    assert logged["pseudo_labels_per_image"] == 0
+    first, rois = given[0], given[1].rois
+    assert len(first.positive) > 0
+    assert not first.class_weights.flatten()[first.positive].any()
+    assert len(rois.positive) > 0
+    assert not rois.weights.any()
+
+
 def test_a_classifier_that_is_sure_of_nothing_changes_nothing(config) -> None:
     batch = batch_of([True, False, True], objects=2)
     given = []
