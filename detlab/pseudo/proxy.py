@@ -279,6 +279,8 @@ class ProxyPseudoLabels(Treatment):
         spared: by boxes without weight, or as predictions, with those that overlap them."""
         if self.by_boxes:
             return with_doubtful(labels, doubtful)
+        if not labels.size and not len(doubtful.image):
+            return labels
         clipped = clip_boxes(predictions.boxes.float(), batch.sizes)
         if len(doubtful.image):
             owner, anchor = overlapping(doubtful, clipped, 1.0 if self.nms is None else self.nms)

@@ -6,12 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from torch import Tensor
 
+from detlab.launch import CONFIG_DIR
 from detlab.lit import LitDetector
 from detlab.structures import Batch, Targets
 
 NAMES = ["a", "b", "c"]
+SMALL = [
+    "backbone.channels=[8,8,16,16,32]", "detector.fpn.out_channels=16", "detector.fpn.levels=[3,4]",
+    "detector.head.channels=16",
+]  # fmt: skip
+
+
+def configured(*words: str) -> Any:
+    """The config of a training of a toy detector."""
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = compose("train", [*words, *SMALL])
+    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
 
 
 class Sure:

@@ -6,26 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from detlab.build import build_module
-from detlab.launch import CONFIG_DIR
 from detlab.pseudo.proxy import ProxyPseudoLabels
 from detlab.structures import Batch, Matched, Targets
-from tests.pseudo.steps import NAMES, Sure, batch_of, step
-
-TOY = [
-    "backbone.channels=[8,8,16,16,32]", "detector.fpn.out_channels=16", "detector.fpn.levels=[3,4]",
-    "detector.head.channels=16", "detector.head.convs=1",
-]  # fmt: skip
+from tests.pseudo.steps import NAMES, Sure, batch_of, configured, step
 
 
 @pytest.fixture(scope="module")
 def config() -> Any:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        cfg = compose("train", ["method=retinanet", *TOY])
-    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    return configured("method=retinanet", "detector.head.convs=1")
 
 
 def seen_by_the_losses(config: Any, batch: Batch, treatment: ProxyPseudoLabels | None) -> tuple[Matched, dict]:

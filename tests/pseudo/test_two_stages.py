@@ -8,33 +8,23 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from detlab.build import build_module
 from detlab.data.scenes.shapes import CLASSES
-from detlab.launch import CONFIG_DIR
 from detlab.lit import LitDetector
 from detlab.pseudo.amend import with_boxes
 from detlab.pseudo.classifier import ProxyClassifier, save
 from detlab.pseudo.proxy import ProxyPseudoLabels
 from detlab.pseudo.treatment import PseudoLabels, Treatment
 from detlab.structures import Targets
-from tests.pseudo.steps import NAMES, Sure, batch_of, step
-
-TOY = [
-    "backbone.channels=[8,8,16,16,32]", "detector.fpn.out_channels=16", "detector.fpn.levels=[3,4]",
-    "detector.head.channels=16", "detector.rpn.train_proposals=30",
-]  # fmt: skip
+from tests.pseudo.steps import NAMES, Sure, batch_of, configured, step
 
 
 @pytest.fixture(scope="module")
 def config() -> Any:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        cfg = compose("train", ["method=faster_rcnn", *TOY])
-    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    return configured("method=faster_rcnn", "detector.rpn.train_proposals=30")
 
 
 def module_with(config: Any, treatment: Treatment | None) -> LitDetector:
