@@ -56,14 +56,17 @@ def report(cfg: Any) -> int:
 
 
 def _of_studies(cfg: Any, paths: Sequence[Path], output: Path | None) -> list[Comparison]:
+    from detlab.pages.record import table_of_record
     from detlab.study.collect import table_of_study
     from detlab.study.definition import read_study
 
     result = []
     for study in [read_study(path) for path in paths]:
         seeds = None if cfg.seeds is None else [cfg.seeds] if isinstance(cfg.seeds, int) else list(cfg.seeds)
-        table = table_of_study(study, cfg.runs, cfg.setting, seeds)
         kept = study.path.resolve().parent / "results" / f"{study.path.stem}-{cfg.setting}" if cfg.record else None
+        earlier = kept.with_name(f"{kept.name}.json") if kept and cfg.record == "add" else None
+        recorded = table_of_record(earlier) if earlier and earlier.is_file() else None
+        table = table_of_study(study, cfg.runs, cfg.setting, seeds, recorded)
         result.append(Comparison(table, _page(table, cfg.runs, output, "report"), kept))
     return result
 

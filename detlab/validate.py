@@ -87,7 +87,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "setting": _Name,
         "seeds": Annotated[_Count | list[_Count] | None, pydantic.BeforeValidator(_plain)],
         "output": _Name | None,
-        "record": bool,
+        "record": bool | Literal["add"],
     },
     "draw": {
         "source": _Name,

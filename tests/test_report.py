@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,31 @@ def test_a_record_is_kept_and_shown_again(detlab, bench):
     assert (bench / "runs/demo/boxes/recorded-mini.md").read_text() == record.with_suffix(".md").read_text()
     assert again.out.split("Report:")[0] == result.out.split("Report:")[0]
     assert detlab("report", "demo").status == 0  # what is kept is no table of the paper
+
+
+def test_runs_that_are_only_recorded_stay_in_a_record_that_is_added_to(detlab, bench):
+    detlab("report", "demo/boxes", "record=true")
+    shutil.rmtree(bench / "runs/demo/boxes/l1")
+    shutil.rmtree(bench / "runs/demo/boxes/giou/mini/seed=1")
+    write_run(bench / "runs/demo/boxes/giou/mini/seed=1", "demo/boxes/giou", 1, 0.6)
+    assert detlab("report", "demo/boxes", "record=add").status == 0
+    record = bench / "experiments/demo/results/boxes-mini.json"
+    found = [[run["test"]["AP"] for run in row["runs"]] for row in json.loads(record.read_text())["rows"]]
+    assert found == [VALUES["l1"], [VALUES["giou"][0], 0.6, VALUES["giou"][2]]]
+    assert "holds" in record.with_suffix(".md").read_text()
+    detlab("report", "demo/boxes", "record=true")
+    assert json.loads(record.read_text())["rows"][0]["runs"] == []
+
+
+def test_a_record_to_add_to_need_not_be_there_but_must_be_one(detlab, bench):
+    record = bench / "experiments/demo/results/boxes-mini.json"
+    assert detlab("report", "demo/boxes", "record=add").status == 0
+    assert record.is_file()
+    record.write_text("{}")
+    result = detlab("report", "demo/boxes", "record=add")
+    assert result.status == 1
+    assert "boxes-mini.json: this is no comparison that detlab report has recorded" in result.err
+    assert record.read_text() == "{}"
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,22 @@ _MOST_IN_TITLE = 3
 
 
 def table_of_study(
-    study: Study, runs: str | Path = "runs", setting: str = "mini", seeds: Sequence[int] | None = None
+    study: Study,
+    runs: str | Path = "runs",
+    setting: str = "mini",
+    seeds: Sequence[int] | None = None,
+    recorded: Table | None = None,
 ) -> Table:
     """The study's rows with their runs in ``<runs>/<experiment>/<setting>/seed=<n>``, and its claims judged on them.
 
     seeds: those that should be there; a run that is not then appears as missing. Runs of further seeds count too.
+    recorded: an earlier table of this study; its finished runs count where no finished run of that seed is here.
     """
-    found = {row.name: _runs_of(Path(runs) / row.experiment / setting, seeds or ()) for row in study.rows}
+    earlier = {row.name: row.finished for row in recorded.rows} if recorded else {}
+    found = {
+        row.name: _with(earlier.get(row.name, ()), _runs_of(Path(runs) / row.experiment / setting, seeds or ()))
+        for row in study.rows
+    }
     everything = [run for row in found.values() for run in row]
     wanted = sorted({run.seed for run in everything}) or list(seeds or SEEDS)
     chosen = _chosen(setting, next((run.config for run in everything if run.config), {}))
@@ -59,6 +68,14 @@ def _runs_of(folder: Path, seeds: Iterable[int]) -> list[Run]:
     there = {run.seed for run in runs}
     missing = [Run(folder / f"seed={seed}", seed, "missing") for seed in seeds if seed not in there]
     return sorted([*runs, *missing], key=lambda run: (run.seed, run.folder))
+
+
+def _with(recorded: Iterable[Run], runs: Sequence[Run]) -> list[Run]:
+    finished = {run.seed for run in runs if run.state == "finished"}
+    added = {run.seed: run for run in recorded if run.seed not in finished}
+    return sorted(
+        [*added.values(), *(run for run in runs if run.seed not in added)], key=lambda run: (run.seed, run.folder)
+    )
 
 
 def _experiments(study: Study) -> list[str]:
