@@ -134,7 +134,10 @@ def class_table(index: Any, complete: Any = None) -> Any:
         missing = None
     names = {source: index.source_names[source] for source in shown} if several else {}
     table = Table("class", "boxes", "images", *names.values(), *(["missing", "of"] if missing else []))
-    table.caption = "per source: boxes / images, –: not looked for" if several else None
+    caption = "per source: boxes / images, –: not looked for"
+    if complete is None and not counts.looked_for[shown].all():
+        caption += "; how many there are would be told by data.complete, the same images fully labelled"
+    table.caption = caption if several else None
     for label, name in enumerate(index.classes):
         cells = [str(counts.boxes[:, label].sum()), str(counts.images[:, label].sum())]
         for source in names:

@@ -38,6 +38,18 @@ def with_teacher(cfg: Any, train: Callable[[Any], Any]) -> Any:
     return second
 
 
+def check_data(cfg: Any) -> None:
+    """Raise UserError where a student is to be trained on data that never have unlabelled pictures."""
+    from hydra.utils import get_object
+
+    if not cfg.get("stage_one") or hasattr(get_object(cfg.data._target_), "batch_parts"):
+        return
+    raise UserError(
+        f"pseudo=teacher labels pictures without labels, and data={cfg.data.name} has none: take data=scenes_semi, "
+        "data=voc_semi or data=coco_partial, or your own by data=semi (detlab train data=semi --help)."
+    )
+
+
 def stage_one(cfg: Any) -> dict[str, Any]:
     """The configs of the teachers, by the key of `pseudo` that names each: that of the run with the groups and keys
     that `stage_one` has in their place; none where the run has no such stage, or a teacher already."""

@@ -94,9 +94,11 @@ def check(cfg: Any, experiment: str | None = None) -> None:
     """Raise UserError for a config that cannot run, before any data is read."""
     from detlab.build import rehearse
     from detlab.experiments import check_name
+    from detlab.stages import check_data
     from detlab.validate import validate
 
     validate(cfg)
+    check_data(cfg)
     check_name(experiment, cfg.name, overridden=any(word.lstrip("+").startswith("name=") for word in _overrides()))
     if cfg.get("task"):
         _task(cfg).rehearse(cfg)

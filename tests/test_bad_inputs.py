@@ -373,6 +373,8 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
     },
     "Labelled and unlabelled images": {
         "nothing unlabelled": ("train {SEMI}", nothing),
+        "a student of a merge": ("train {MERGE} pseudo=teacher method=faster_rcnn", Files.yolo),
+        "a student of labelled pictures": ("train data=scenes pseudo=teacher pseudo.teacher=runs/x", nothing),
         "more than all labels": ("train {SEMI} data.labeled_fraction=10", nothing),
         "letters for a share": ("train {SEMI} data.labeled_fraction=half", nothing),
         "a fold below the first": ("train {SEMI} data.labeled_fraction=0.5 data.fold=-1", nothing),

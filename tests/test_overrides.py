@@ -76,7 +76,10 @@ def test_options_of_ones_own_are_found(detlab):
     Path("mine/data/ants.yaml").write_text("defaults: [custom]\nformat: voc\nroot: ants\nsplit: train\n")
     result = detlab("check", "--config-dir", "mine", "data=ants")
     assert result.status == 1
-    assert result.err == "detlab: ants: no such folder; set data.root to the folder that holds VOCdevkit.\n"
+    assert (
+        result.err
+        == "detlab: ants: no such folder; set data.root to the folder that holds VOCdevkit, or to that of one set.\n"
+    )
     assert "data/aunts" in detlab("check", "--config-dir", "mine", "data=aunts").err
 
 

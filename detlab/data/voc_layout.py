@@ -17,7 +17,9 @@ def find_sets(root: Path, years: Sequence[str] | None) -> dict[str, Path]:
     Raises UserError naming what is there when a year, or any set at all, is missing.
     """
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder; set data.root to the folder that holds VOCdevkit.")
+        raise UserError(
+            f"{root}: no such folder; set data.root to the folder that holds VOCdevkit, or to that of one set."
+        )
     if (root / "Annotations").is_dir():
         if years is not None and len(years) > 1:
             raise UserError(
