@@ -75,9 +75,9 @@ class ProxyClassifier(nn.Module):
         it is, `copies` copies that each lack a random one of its patches × patches patches (drawn from `generator`)
         and, if `flip`, its mirror image. A RoI without pixels inside its picture is rejected for certain.
 
-        threshold: a RoI of which no class can reach this mean, however sure the other views were, is looked at as it
-        is alone, and gets those probabilities. Which RoIs reach the threshold, and their means, stay the same; where
-        most show background, the cost falls to nearly that of one view.
+        threshold: a RoI of which no class can reach this mean any more, however sure the views to come were, is not
+        looked at again, and gets the mean of those so far. Which RoIs reach the threshold, and their means, stay the
+        same; where most show background, the cost falls to nearly that of one view.
 
         Raises ValueError for patches < 1 or copies < 0.
         """
@@ -98,16 +98,22 @@ class ProxyClassifier(nn.Module):
         self, crops: Tensor, content: Tensor, drawn: Tensor, patches: int, flip: bool, threshold: float | None
     ) -> Tensor:
         """Eq. 1 for crops ``[n, 3, h, w]`` with their content ``[n, 2]`` and patches to drop ``[copies, n]``."""
-        probs = self.predict(crops)
-        others = len(drawn) + flip
-        least = 0.0 if threshold is None else (others + 1) * threshold - others  # with 1 from every other view
-        left = (probs[:, : self.reject].amax(1) >= least).nonzero().flatten()
-        if others and len(left):
-            crops, inside = crops[left], content[left]
-            views = [drop_patch(crops, inside, patch, patches) for patch in drawn[:, left]]
-            views += [flipped(crops, inside)] if flip else []
-            found = self.predict(torch.cat(views)).view(others, len(left), -1)
-            probs[left] = (probs[left] + found.sum(0)) / (others + 1)
+        total = self.predict(crops)
+        views = 1 + len(drawn) + flip
+        seen = torch.ones_like(total[:, :1])
+        left = torch.arange(len(crops), device=crops.device)
+        for view in range(1, views):
+            if threshold is not None:  # with 1 from every view that is still to come
+                least = views * threshold - (views - view)
+                left = left[total[left, : self.reject].amax(1) >= least]
+            if not len(left):
+                break
+            shown, inside = crops[left], content[left]
+            dropped = view <= len(drawn)
+            other = drop_patch(shown, inside, drawn[view - 1, left], patches) if dropped else flipped(shown, inside)
+            total[left] += self.predict(other)
+            seen[left] += 1
+        probs = total / seen
         return torch.where(content[:, :1] > 0, probs, self._certain_reject(probs))
 
     def predict(self, crops: Tensor) -> Tensor:

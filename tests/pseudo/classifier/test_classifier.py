@@ -100,8 +100,13 @@ def test_chunks_do_not_matter(classifier: ProxyClassifier, monkeypatch: pytest.M
     torch.testing.assert_close(whole, parts, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("copies", "flip"), [(2, False), (1, True), (0, False)])
-def test_a_threshold_saves_views_and_changes_no_answer(classifier: ProxyClassifier, copies: int, flip: bool) -> None:
+@pytest.mark.parametrize(
+    ("copies", "flip", "threshold"),
+    [(2, False, 0.8), (2, False, 0.6), (1, True, 0.8), (0, False, 0.8)],  # 0.6: the second view cannot be saved
+)
+def test_a_threshold_saves_views_and_changes_no_answer(
+    classifier: ProxyClassifier, copies: int, flip: bool, threshold: float
+) -> None:
     images, image, boxes = rois(200)
     looked_at = 0
 
@@ -112,11 +117,12 @@ def test_a_threshold_saves_views_and_changes_no_answer(classifier: ProxyClassifi
     classifier.net.register_forward_pre_hook(count)
     whole = classifier.classify(images, image, boxes, 3, copies, flip, torch.Generator().manual_seed(7))
     everything, looked_at = looked_at, 0
-    quick = classifier.classify(images, image, boxes, 3, copies, flip, torch.Generator().manual_seed(7), threshold=0.8)
-    reach = whole[:, :3].amax(1) >= 0.8
+    generator = torch.Generator().manual_seed(7)
+    quick = classifier.classify(images, image, boxes, 3, copies, flip, generator, threshold)
+    reach = whole[:, :3].amax(1) >= threshold
     assert reach.any()
     assert not reach.all()
-    assert torch.equal(quick[:, :3].amax(1) >= 0.8, reach)
+    assert torch.equal(quick[:, :3].amax(1) >= threshold, reach)
     torch.testing.assert_close(quick[reach], whole[reach], rtol=0, atol=1e-5)
     assert looked_at < everything if copies else looked_at == everything
     assert everything == 200 * (1 + copies + flip)
