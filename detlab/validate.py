@@ -35,6 +35,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "seed": Annotated[int, pydantic.Field(ge=0, lt=2**32)],
         "run_dir": _Name,
         "interval_count": _Positive,
+        "interval_weight": Annotated[float, pydantic.Field(ge=0)],
         "trained_as": _Name | None,
         "overwrite": bool,
         "save_every": _Count,

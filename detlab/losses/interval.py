@@ -15,19 +15,30 @@ class IntervalLoss(nn.Module):
 
     Of the intervals, binary cross-entropy over all K (Eq. 3 as printed has only the term of the right one, which is
     least where every score is +∞), or with the coder's "softmax" the cross-entropy among them. Of the offsets, that of
-    the right interval alone, smooth-L1 in intervals; none for a side beyond its segment. regression_weight: of the
-    latter.
+    the right interval alone, smooth-L1 in intervals; none for a side beyond its segment. places_weight,
+    regression_weight: of the two, 1 in Eq. 5. A sum over K intervals of four sides is many times a classification's
+    loss, and takes the features that both share for itself where the weight is 1 and data are few.
 
     `coder` must be the one the detector decodes with. Raises ValueError without one and for a negative beta or weight.
     """
 
-    def __init__(self, coder: IntervalCoder | None, beta: float = 1.0, regression_weight: float = 1.0) -> None:
+    def __init__(
+        self, coder: IntervalCoder | None, beta: float = 1.0, regression_weight: float = 1.0, places_weight: float = 1.0
+    ) -> None:
         super().__init__()
         if coder is None:
             raise ValueError("Expected a detector that tells sides by intervals (localization=dense_intervals).")
-        if beta < 0 or regression_weight < 0:
-            raise ValueError(f"Expected beta and regression_weight of at least 0, got {beta} and {regression_weight}.")
-        self.coder, self.beta, self.regression_weight = coder, beta, regression_weight
+        if min(beta, regression_weight, places_weight) < 0:
+            raise ValueError(
+                "Expected beta, regression_weight and places_weight of at least 0, got "
+                f"{beta}, {regression_weight} and {places_weight}."
+            )
+        self.coder, self.beta, self.regression_weight, self.places_weight = (
+            coder,
+            beta,
+            regression_weight,
+            places_weight,
+        )
 
     def forward(self, matched: Matched) -> Tensor:
         """One loss per positive ``[P]``, float32, unweighted."""
@@ -44,7 +55,10 @@ class IntervalLoss(nn.Module):
             places = F.binary_cross_entropy_with_logits(scores, right, reduction="none").sum(-1)
         offset = offsets.gather(-1, target.interval[..., None])[..., 0]
         rest = F.smooth_l1_loss(offset, target.offset.to(offset), reduction="none", beta=self.beta) * target.inside
-        return (places + self.regression_weight * rest).sum(-1)
+        return (self.places_weight * places + self.regression_weight * rest).sum(-1)
 
     def extra_repr(self) -> str:
-        return f"intervals={self.coder.intervals}, beta={self.beta}, regression_weight={self.regression_weight}"
+        return (
+            f"intervals={self.coder.intervals}, beta={self.beta}, regression_weight={self.regression_weight}, "
+            f"places_weight={self.places_weight}"
+        )

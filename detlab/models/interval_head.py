@@ -17,7 +17,7 @@ class IntervalHead(BoxHead):
     """`BoxHead` whose box is one for all classes, in the outputs of an `IntervalCoder`; its quality is their certainty
     v (Eq. 4).
 
-    intervals: how boxes are told; coder, of offsets, is idle. beta, regression_weight: see `IntervalLoss`. The rest is
+    intervals: how boxes are told; coder, of offsets, is idle. beta and the weights: see `IntervalLoss`. The rest is
     that of `BoxHead`, which raises what this raises.
     """
 
@@ -30,11 +30,12 @@ class IntervalHead(BoxHead):
         intervals: IntervalCoder,
         beta: float = 1.0,
         regression_weight: float = 1.0,
+        places_weight: float = 1.0,
         **settings: Any,
     ) -> None:
         super().__init__(in_channels, num_classes, levels, coder, **settings)
         self.intervals = intervals
-        self.loss = IntervalLoss(intervals, beta, regression_weight)
+        self.loss = IntervalLoss(intervals, beta, regression_weight, places_weight)
         self.predictor.bbox_pred = nn.Linear(self.predictor.bbox_pred.in_features, intervals.values)
         nn.init.normal_(self.predictor.bbox_pred.weight, std=0.001)
         intervals.initialise(self.predictor.bbox_pred.bias)

@@ -11,7 +11,7 @@ from detlab.intervals import IntervalCoder
 from detlab.losses.interval import IntervalLoss
 
 
-def literal(outputs, box, region, coder: IntervalCoder, beta: float, weight: float) -> float:
+def literal(outputs, box, region, coder: IntervalCoder, beta: float, weight: float, places: float) -> float:
     """Of one box."""
     total, count = 0.0, coder.intervals
     for side in range(4):
@@ -22,11 +22,11 @@ def literal(outputs, box, region, coder: IntervalCoder, beta: float, weight: flo
         place = (box[side] - (region[side] - coder.reach * size)) / step
         right = min(max(math.floor(place), 0), count - 1)
         if coder.probability == "softmax":
-            total += math.log(sum(math.exp(s) for s in scores)) - scores[right]
+            total += places * (math.log(sum(math.exp(s) for s in scores)) - scores[right])
         else:
             for k, score in enumerate(scores):
                 p = 1 / (1 + math.exp(-score))
-                total -= math.log(p) if k == right else math.log(1 - p)
+                total -= places * (math.log(p) if k == right else math.log(1 - p))
         if 0 <= place <= count:
             d = abs(offsets[right] - (place - right - 0.5))
             total += weight * (d**2 / (2 * beta) if d < beta else d - beta / 2)
@@ -34,18 +34,18 @@ def literal(outputs, box, region, coder: IntervalCoder, beta: float, weight: flo
 
 
 @pytest.mark.parametrize("probability", ["sigmoid", "softmax"])
-@pytest.mark.parametrize(("beta", "weight"), [(1.0, 1.0), (0.2, 3.0)])
-def test_against_a_loop(probability, beta: float, weight: float) -> None:
+@pytest.mark.parametrize(("beta", "weight", "places"), [(1.0, 1.0, 1.0), (0.2, 3.0, 0.25)])
+def test_against_a_loop(probability, beta: float, weight: float, places: float) -> None:
     generator = torch.Generator().manual_seed(0)
     coder = IntervalCoder(6, 0.4, probability)
     regions = torch.rand(40, 4, generator=generator, dtype=torch.float64) * 50
     regions[:, 2:] += regions[:, :2]
     boxes = regions + (torch.rand(40, 4, generator=generator, dtype=torch.float64) - 0.5) * 40
     outputs = torch.randn(40, coder.values, generator=generator, dtype=torch.float64)
-    found = IntervalLoss(coder, beta, weight).of(outputs, boxes, regions)
+    found = IntervalLoss(coder, beta, weight, places).of(outputs, boxes, regions)
     for row in range(40):
         args = outputs[row].tolist(), boxes[row].tolist(), regions[row].tolist()
-        assert float(found[row]) == pytest.approx(literal(*args, coder, beta, weight), rel=1e-9)
+        assert float(found[row]) == pytest.approx(literal(*args, coder, beta, weight, places), rel=1e-9)
 
 
 @pytest.mark.parametrize("probability", ["sigmoid", "softmax"])
@@ -78,7 +78,7 @@ def test_nothing_and_half_precision() -> None:
     assert found.isfinite().all()
 
 
-@pytest.mark.parametrize("bad", [{"beta": -1.0}, {"regression_weight": -1.0}], ids=str)
+@pytest.mark.parametrize("bad", [{"beta": -1.0}, {"regression_weight": -1.0}, {"places_weight": -1.0}], ids=str)
 def test_bad_values(bad: dict) -> None:
     with pytest.raises(ValueError, match="Expected"):
         IntervalLoss(IntervalCoder(), **bad)
