@@ -45,8 +45,8 @@ def check_data(cfg: Any) -> None:
     if not cfg.get("stage_one") or hasattr(get_object(cfg.data._target_), "batch_parts"):
         return
     raise UserError(
-        f"pseudo=teacher labels pictures without labels, and data={cfg.data.name} has none: take data=scenes_semi, "
-        "data=voc_semi or data=coco_partial, or your own by data=semi (detlab train data=semi --help)."
+        f"pseudo=teacher labels pictures without labels, and data={cfg.data.get('name', '')} has none: take "
+        "data=scenes_semi, data=voc_semi or data=coco_partial, or your own by data=semi (detlab train data=semi --help)."
     )
 
 

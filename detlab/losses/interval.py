@@ -33,12 +33,8 @@ class IntervalLoss(nn.Module):
                 "Expected beta, regression_weight and places_weight of at least 0, got "
                 f"{beta}, {regression_weight} and {places_weight}."
             )
-        self.coder, self.beta, self.regression_weight, self.places_weight = (
-            coder,
-            beta,
-            regression_weight,
-            places_weight,
-        )
+        self.coder, self.beta = coder, beta
+        self.regression_weight, self.places_weight = regression_weight, places_weight
 
     def forward(self, matched: Matched) -> Tensor:
         """One loss per positive ``[P]``, float32, unweighted."""
