@@ -46,7 +46,8 @@ def check_data(cfg: Any) -> None:
         return
     raise UserError(
         f"pseudo=teacher labels pictures without labels, and data={cfg.data.get('name', '')} has none: take "
-        "data=scenes_semi, data=voc_semi or data=coco_partial, or your own by data=semi (detlab train data=semi --help)."
+        "data=scenes_semi, data=voc_semi or data=coco_partial, or your own by "
+        "data=semi (detlab train data=semi --help)."
     )
 
 
