@@ -88,7 +88,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "setting": _Name,
         "seeds": Annotated[_Count | list[_Count] | None, pydantic.BeforeValidator(_plain)],
         "output": _Name | None,
-        "record": bool | Literal["add"],
+        "record": Literal[True, False, "add"],
     },
     "draw": {
         "source": _Name,
