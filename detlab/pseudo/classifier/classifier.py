@@ -88,7 +88,7 @@ class ProxyClassifier(nn.Module):
         training = self.training
         self.eval()
         for _, group, size in self.sizes.group(boxes, images.shape[-2], images.shape[-1]):
-            for which in group.split(self._at_once(size, images.device, 1 + copies + flip)):
+            for which in group.split(self._at_once(size, images.device)):
                 crops, content = self._crops(images, image[which], boxes[which], size)
                 probs[which] = self._average(crops, content, drawn[:, which], patches, flip, threshold)
         self.train(training)
@@ -130,5 +130,5 @@ class ProxyClassifier(nn.Module):
         return result
 
     @staticmethod
-    def _at_once(size: tuple[int, int], device: torch.device, views: int) -> int:
-        return max(PIXELS_AT_ONCE.get(device.type, PIXELS_AT_ONCE["cpu"]) // (size[0] * size[1] * views), 1)
+    def _at_once(size: tuple[int, int], device: torch.device) -> int:
+        return max(PIXELS_AT_ONCE.get(device.type, PIXELS_AT_ONCE["cpu"]) // (size[0] * size[1]), 1)
