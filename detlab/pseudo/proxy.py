@@ -43,7 +43,8 @@ class Classifier(Protocol):
         threshold: float | None = None,
     ) -> Tensor:
         """``images [B, 3, H, W]`` normalised, regions image int64 ``[N]``, boxes ``[N, 4]`` xyxy pixels → h̄
-        ``[N, K + 1]`` (Eq. 1). Regions that cannot reach `threshold` may be looked at once."""
+        ``[N, K + 1]`` (Eq. 1). A region for which it is settled whether a class reaches `threshold`, and which,
+        may be spared the rest of its views."""
         ...
 
 

@@ -75,9 +75,10 @@ class ProxyClassifier(nn.Module):
         it is, `copies` copies that each lack a random one of its patches × patches patches (drawn from `generator`)
         and, if `flip`, its mirror image. A RoI without pixels inside its picture is rejected for certain.
 
-        threshold: a RoI of which no class can reach this mean any more, however sure the views to come were, is not
-        looked at again, and gets the mean of those so far. Which RoIs reach the threshold, and their means, stay the
-        same; where most show background, the cost falls to nearly that of one view.
+        threshold: a RoI is not looked at again once the views to come, whatever they showed, could not change whether
+        a class reaches this mean and is the likeliest of all outputs, and which. It gets the mean of the views so far.
+        What reaches the threshold, and as which class, stays the same; the cost falls to about that of one view where
+        most show background and the threshold is high, of two where it is low.
 
         Raises ValueError for patches < 1 or copies < 0.
         """
@@ -103,9 +104,8 @@ class ProxyClassifier(nn.Module):
         seen = torch.ones_like(total[:, :1])
         left = torch.arange(len(crops), device=crops.device)
         for view in range(1, views):
-            if threshold is not None:  # with 1 from every view that is still to come
-                least = views * threshold - (views - view)
-                left = left[total[left, : self.reject].amax(1) >= least]
+            if threshold is not None:
+                left = left[self._open(total[left], views * threshold, views - view)]
             if not len(left):
                 break
             shown, inside = crops[left], content[left]
@@ -115,6 +115,14 @@ class ProxyClassifier(nn.Module):
             seen[left] += 1
         probs = total / seen
         return torch.where(content[:, :1] > 0, probs, self._certain_reject(probs))
+
+    def _open(self, total: Tensor, least: float, to_come: int) -> Tensor:
+        """Of sums ``[n, K + 1]`` over views: whether `to_come` more could still change which class, if any, gets to
+        `least` and is ahead of all other outputs. ``[n]``."""
+        top, second = total.topk(2, dim=1).values.unbind(1)
+        highest = total[:, : self.reject].amax(1)
+        settled = (highest == top) & (top >= least) & (top - second >= to_come)
+        return (highest + to_come >= top.clamp(min=least)) & ~settled
 
     def predict(self, crops: Tensor) -> Tensor:
         """Padded crops ``[N, 3, h, w]`` → probabilities float32 ``[N, K + 1]``."""

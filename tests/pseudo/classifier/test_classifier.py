@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -102,9 +103,9 @@ def test_chunks_do_not_matter(classifier: ProxyClassifier, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("copies", "flip", "threshold"),
-    [(2, False, 0.8), (2, False, 0.6), (1, True, 0.8), (0, False, 0.8)],  # 0.6: the second view cannot be saved
+    [(2, False, 0.8), (2, False, 0.6), (2, True, 0.3), (1, True, 0.8), (0, False, 0.8)],
 )
-def test_a_threshold_saves_views_and_changes_no_answer(
+def test_a_threshold_saves_views_and_changes_no_decision(
     classifier: ProxyClassifier, copies: int, flip: bool, threshold: float
 ) -> None:
     images, image, boxes = rois(200)
@@ -119,13 +120,35 @@ def test_a_threshold_saves_views_and_changes_no_answer(
     everything, looked_at = looked_at, 0
     generator = torch.Generator().manual_seed(7)
     quick = classifier.classify(images, image, boxes, 3, copies, flip, generator, threshold)
-    reach = whole[:, :3].amax(1) >= threshold
-    assert reach.any()
-    assert not reach.all()
-    assert torch.equal(quick[:, :3].amax(1) >= threshold, reach)
-    torch.testing.assert_close(quick[reach], whole[reach], rtol=0, atol=1e-5)
+    kept = decision(whole, threshold)
+    assert (kept < 3).any()
+    assert (kept == 3).any()
+    assert torch.equal(decision(quick, threshold), kept)
+    torch.testing.assert_close(quick.sum(1), torch.ones(200))
     assert looked_at < everything if copies else looked_at == everything
     assert everything == 200 * (1 + copies + flip)
+
+
+def decision(probs: Tensor, threshold: float) -> Tensor:
+    """The class that a region gets, or 3: none."""
+    highest, winner = probs.max(1)
+    return torch.where(highest >= threshold, winner, 3)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.4, 0.6, 0.8])
+@pytest.mark.parametrize(("seen", "to_come"), [(1, 1), (1, 2), (2, 1), (2, 2)])
+def test_views_are_asked_for_as_long_as_they_could_change_the_decision(
+    classifier: ProxyClassifier, threshold: float, seen: int, to_come: int
+) -> None:
+    """Against every way in which the views to come could each be certain of one output; any other lies between."""
+    generator = torch.Generator().manual_seed(seen * 10 + to_come)
+    sums = (torch.randn(300, seen, 4, generator=generator, dtype=torch.float64) * 3).softmax(-1).sum(1)
+    views = seen + to_come
+    for row, still_open in zip(sums, classifier._open(sums, views * threshold, to_come), strict=True):
+        futures = torch.stack(
+            [row + torch.eye(4, dtype=row.dtype)[list(sure)].sum(0) for sure in product(range(4), repeat=to_come)]
+        )
+        assert bool(still_open) == (len(decision(futures / views, threshold).unique()) > 1)
 
 
 def test_none_one_pixel_outside_and_many(classifier: ProxyClassifier) -> None:
