@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ class ProxyClassifier(nn.Module):
         self.mean, self.std = tuple(mean), tuple(std)
         net = ResNet20(len(classes) + 1, width, levels, pooling)
         self.net = net.to(memory_format=torch.channels_last)  # a third faster on CPUs
+        self._folded: tuple[object, tuple[ResNet20]] | None = None  # what `classify` uses, and of which weights
 
     @property
     def reject(self) -> int:
@@ -88,18 +90,26 @@ class ProxyClassifier(nn.Module):
         probs = boxes.new_zeros(len(boxes), self.reject + 1, dtype=torch.float32)
         training = self.training
         self.eval()
+        net = self._in_use()
         for _, group, size in self.sizes.group(boxes, images.shape[-2], images.shape[-1]):
             for which in group.split(self._at_once(size, images.device)):
                 crops, content = self._crops(images, image[which], boxes[which], size)
-                probs[which] = self._average(crops, content, drawn[:, which], patches, flip, threshold)
+                probs[which] = self._average(net, crops, content, drawn[:, which], patches, flip, threshold)
         self.train(training)
         return probs
 
     def _average(
-        self, crops: Tensor, content: Tensor, drawn: Tensor, patches: int, flip: bool, threshold: float | None
+        self,
+        net: ResNet20,
+        crops: Tensor,
+        content: Tensor,
+        drawn: Tensor,
+        patches: int,
+        flip: bool,
+        threshold: float | None,
     ) -> Tensor:
         """Eq. 1 for crops ``[n, 3, h, w]`` with their content ``[n, 2]`` and patches to drop ``[copies, n]``."""
-        total = self.predict(crops)
+        total = probabilities(net, crops)
         views = 1 + len(drawn) + flip
         seen = torch.ones_like(total[:, :1])
         left = torch.arange(len(crops), device=crops.device)
@@ -111,7 +121,7 @@ class ProxyClassifier(nn.Module):
             shown, inside = crops[left], content[left]
             dropped = view <= len(drawn)
             other = drop_patch(shown, inside, drawn[view - 1, left], patches) if dropped else flipped(shown, inside)
-            total[left] += self.predict(other)
+            total[left] += probabilities(net, other)
             seen[left] += 1
         probs = total / seen
         return torch.where(content[:, :1] > 0, probs, self._certain_reject(probs))
@@ -124,9 +134,12 @@ class ProxyClassifier(nn.Module):
         settled = (highest == top) & (top >= least) & (top - second >= to_come)
         return (highest + to_come >= top.clamp(min=least)) & ~settled
 
-    def predict(self, crops: Tensor) -> Tensor:
-        """Padded crops ``[N, 3, h, w]`` → probabilities float32 ``[N, K + 1]``."""
-        return self.net(crops.contiguous(memory_format=torch.channels_last)).float().softmax(-1)
+    def _in_use(self) -> ResNet20:
+        """The net without batch norms, folded anew only where weights have changed or moved."""
+        state = [(value.data_ptr(), value._version) for value in chain(self.net.parameters(), self.net.buffers())]
+        if self._folded is None or self._folded[0] != state:
+            self._folded = state, (self.net.folded(),)  # in a tuple: no submodule, no part of the state
+        return self._folded[1][0]
 
     def _crops(self, images: Tensor, image: Tensor, boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         pixels = whole_pixels(boxes, images.shape[-2], images.shape[-1])
@@ -140,3 +153,8 @@ class ProxyClassifier(nn.Module):
     @staticmethod
     def _at_once(size: tuple[int, int], device: torch.device) -> int:
         return max(PIXELS_AT_ONCE.get(device.type, PIXELS_AT_ONCE["cpu"]) // (size[0] * size[1]), 1)
+
+
+def probabilities(net: ResNet20, crops: Tensor) -> Tensor:
+    """Padded crops ``[N, 3, h, w]`` → the softmax of what the net says: float32 ``[N, K + 1]``."""
+    return net(crops.contiguous(memory_format=torch.channels_last)).float().softmax(-1)

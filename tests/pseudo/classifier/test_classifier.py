@@ -12,7 +12,9 @@ from torch import Tensor
 
 from detlab.errors import UserError
 from detlab.pseudo.classifier import ProxyClassifier, load_classifier, save
+from detlab.pseudo.classifier.classifier import probabilities
 from detlab.pseudo.classifier.cutting import content_sizes, cut, whole_pixels
+from detlab.pseudo.classifier.net import ResNet20
 from detlab.pseudo.classifier.patch_drop import draw_patches
 
 CENTRES = torch.tensor([[8, 8], [20, 10], [10, 20], [24, 24]])
@@ -106,16 +108,17 @@ def test_chunks_do_not_matter(classifier: ProxyClassifier, monkeypatch: pytest.M
     [(2, False, 0.8), (2, False, 0.6), (2, True, 0.3), (1, True, 0.8), (0, False, 0.8)],
 )
 def test_a_threshold_saves_views_and_changes_no_decision(
-    classifier: ProxyClassifier, copies: int, flip: bool, threshold: float
+    classifier: ProxyClassifier, copies: int, flip: bool, threshold: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, image, boxes = rois(200)
     looked_at = 0
 
-    def count(net: object, inputs: tuple[Tensor]) -> None:  # noqa: ARG001
+    def count(net: ResNet20, crops: Tensor) -> Tensor:
         nonlocal looked_at
-        looked_at += len(inputs[0])
+        looked_at += len(crops)
+        return probabilities(net, crops)
 
-    classifier.net.register_forward_pre_hook(count)
+    monkeypatch.setattr("detlab.pseudo.classifier.classifier.probabilities", count)
     whole = classifier.classify(images, image, boxes, 3, copies, flip, torch.Generator().manual_seed(7))
     everything, looked_at = looked_at, 0
     generator = torch.Generator().manual_seed(7)
@@ -166,10 +169,24 @@ def test_none_one_pixel_outside_and_many(classifier: ProxyClassifier) -> None:
 def test_training_mode_is_left_as_it_was_and_norms_learn_nothing(classifier: ProxyClassifier) -> None:
     classifier.train()
     before = {k: v.clone() for k, v in classifier.state_dict().items()}
-    classifier.classify(*rois())
+    classifier.classify(*rois(), copies=0)
     assert classifier.training
     assert classifier.net.training
     assert all(torch.equal(v, before[k]) for k, v in classifier.state_dict().items())
+
+
+def test_weights_that_change_after_use_count_at_once(classifier: ProxyClassifier) -> None:
+    """What it uses without batch norms must not stay behind: not an in-place step, not weights read from a file."""
+    before = classifier.classify(*rois(), copies=0)
+    assert torch.equal(classifier.classify(*rois(), copies=0), before)
+    with torch.no_grad():
+        classifier.net.output.bias[0] += 2
+    shifted = classifier.classify(*rois(), copies=0)
+    assert (shifted[:, 0] >= before[:, 0]).all()
+    assert not torch.allclose(shifted, before)
+    classifier.load_state_dict({k: torch.zeros_like(v) for k, v in classifier.state_dict().items()})
+    assert classifier.classify(*rois(), copies=0)[before[:, 3] < 1].unique().tolist() == [0.25]
+    assert not any("folded" in name for name in classifier.state_dict())
 
 
 def test_bad_arguments_are_refused(classifier: ProxyClassifier) -> None:
