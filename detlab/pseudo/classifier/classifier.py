@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor, nn
 
 from detlab.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from detlab.pseudo.classifier.clusters import CropSizes
-from detlab.pseudo.classifier.cutting import content_sizes, cut, flipped, whole_pixels
+from detlab.pseudo.classifier.cutting import content_sizes, cut, whole_pixels
 from detlab.pseudo.classifier.net import ResNet20
-from detlab.pseudo.classifier.patch_drop import draw_patches, drop_patch
+from detlab.pseudo.classifier.patch_drop import draw_patches
 from detlab.pseudo.classifier.pyramid import Pooling
+from detlab.pseudo.classifier.views import at_least, mean_over_views
 
 PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**21}  # of crops in one forward pass: 128 or 2048 of 32 × 32
 
@@ -90,49 +92,15 @@ class ProxyClassifier(nn.Module):
         probs = boxes.new_zeros(len(boxes), self.reject + 1, dtype=torch.float32)
         training = self.training
         self.eval()
-        net = self._in_use()
+        say = partial(probabilities, self._in_use())
+        together = at_least(1 + copies + flip, threshold)
         for _, group, size in self.sizes.group(boxes, images.shape[-2], images.shape[-1]):
-            for which in group.split(self._at_once(size, images.device)):
+            for which in group.split(max(1, self._at_once(size, images.device) // together)):
                 crops, content = self._crops(images, image[which], boxes[which], size)
-                probs[which] = self._average(net, crops, content, drawn[:, which], patches, flip, threshold)
+                said = mean_over_views(say, crops, content, drawn[:, which], patches, flip, threshold)
+                probs[which] = torch.where(content[:, :1] > 0, said, self._certain_reject(said))
         self.train(training)
         return probs
-
-    def _average(
-        self,
-        net: ResNet20,
-        crops: Tensor,
-        content: Tensor,
-        drawn: Tensor,
-        patches: int,
-        flip: bool,
-        threshold: float | None,
-    ) -> Tensor:
-        """Eq. 1 for crops ``[n, 3, h, w]`` with their content ``[n, 2]`` and patches to drop ``[copies, n]``."""
-        total = probabilities(net, crops)
-        views = 1 + len(drawn) + flip
-        seen = torch.ones_like(total[:, :1])
-        left = torch.arange(len(crops), device=crops.device)
-        for view in range(1, views):
-            if threshold is not None:
-                left = left[self._open(total[left], views * threshold, views - view)]
-            if not len(left):
-                break
-            shown, inside = crops[left], content[left]
-            dropped = view <= len(drawn)
-            other = drop_patch(shown, inside, drawn[view - 1, left], patches) if dropped else flipped(shown, inside)
-            total[left] += probabilities(net, other)
-            seen[left] += 1
-        probs = total / seen
-        return torch.where(content[:, :1] > 0, probs, self._certain_reject(probs))
-
-    def _open(self, total: Tensor, least: float, to_come: int) -> Tensor:
-        """Of sums ``[n, K + 1]`` over views: whether `to_come` more could still change which class, if any, gets to
-        `least` and is ahead of all other outputs. ``[n]``."""
-        top, second = total.topk(2, dim=1).values.unbind(1)
-        highest = total[:, : self.reject].amax(1)
-        settled = (highest == top) & (top >= least) & (top - second >= to_come)
-        return (highest + to_come >= top.clamp(min=least)) & ~settled
 
     def _in_use(self) -> ResNet20:
         """The net without batch norms, folded anew only where weights have changed or moved."""

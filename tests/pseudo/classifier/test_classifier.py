@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -136,22 +135,6 @@ def decision(probs: Tensor, threshold: float) -> Tensor:
     """The class that a region gets, or 3: none."""
     highest, winner = probs.max(1)
     return torch.where(highest >= threshold, winner, 3)
-
-
-@pytest.mark.parametrize("threshold", [0.1, 0.4, 0.6, 0.8])
-@pytest.mark.parametrize(("seen", "to_come"), [(1, 1), (1, 2), (2, 1), (2, 2)])
-def test_views_are_asked_for_as_long_as_they_could_change_the_decision(
-    classifier: ProxyClassifier, threshold: float, seen: int, to_come: int
-) -> None:
-    """Against every way in which the views to come could each be certain of one output; any other lies between."""
-    generator = torch.Generator().manual_seed(seen * 10 + to_come)
-    sums = (torch.randn(300, seen, 4, generator=generator, dtype=torch.float64) * 3).softmax(-1).sum(1)
-    views = seen + to_come
-    for row, still_open in zip(sums, classifier._open(sums, views * threshold, to_come), strict=True):
-        futures = torch.stack(
-            [row + torch.eye(4, dtype=row.dtype)[list(sure)].sum(0) for sure in product(range(4), repeat=to_come)]
-        )
-        assert bool(still_open) == (len(decision(futures / views, threshold).unique()) > 1)
 
 
 def test_none_one_pixel_outside_and_many(classifier: ProxyClassifier) -> None:
