@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,8 @@ from torchvision.ops import batched_nms
 from detlab.assigners.overlap import pad_targets
 from detlab.boxes import aligned_iou, clip_boxes
 from detlab.structures import Predictions, Targets
+
+PAIRS_AT_ONCE = 2**22  # of regions and anchors, compared: 64 MiB of boxes
 
 
 class Regions(NamedTuple):
@@ -115,18 +118,25 @@ def overlapping(regions: Regions, boxes: Tensor, min_iou: float) -> tuple[Tensor
     which anchor), int64 ``[M]`` each. An anchor that overlaps several regions goes to the one that it overlaps most; a
     region's own anchor is its own alone."""
     count = boxes.shape[1]
-    best = boxes.new_full((len(boxes) * count,), max(min_iou, 1e-6), dtype=torch.float32)
-    owner = torch.full_like(best, -1, dtype=torch.int64)
-    for image in regions.image.unique().tolist():
-        rows = (regions.image == image).nonzero()[:, 0]
-        iou, which = _pairwise(regions.boxes[rows], boxes[image].float()).max(0)
-        at = slice(image * count, (image + 1) * count)
-        owner[at] = torch.where(iou >= best[at], rows[which], -1)
-    flat = regions.image * count + regions.anchor
-    owner[flat] = torch.arange(len(flat), device=flat.device)
-    anchor = (owner >= 0).nonzero()[:, 0]
+    near = [_near(regions, boxes, rows, min_iou) for rows in _portions(len(regions.image), count, boxes.device)]
+    row, anchor, iou = (torch.cat(parts) for parts in zip(*near, strict=True))
+    place = regions.image[row] * count + anchor
+    best = iou.new_zeros(len(boxes) * count).scatter_reduce(0, place, iou, "amax")
+    first = iou == best[place]  # of regions that it overlaps as much, the one that comes first
+    none = len(regions.image)
+    owner = torch.full_like(best, none, dtype=torch.int64).scatter_reduce(0, place[first], row[first], "amin")
+    owner[regions.image * count + regions.anchor] = torch.arange(none, device=owner.device)
+    anchor = (owner < none).nonzero()[:, 0]
     return owner[anchor], anchor % max(1, count)
 
 
-def _pairwise(a: Tensor, b: Tensor) -> Tensor:
-    return aligned_iou(a[:, None], b[None])
+def _near(regions: Regions, boxes: Tensor, rows: Tensor, min_iou: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(Region, anchor, IoU) of pairs that overlap enough, for these rows of the regions."""
+    iou = aligned_iou(regions.boxes[rows, None], boxes[regions.image[rows]].float())  # [n, A]
+    row, anchor = (iou >= max(min_iou, 1e-6)).nonzero(as_tuple=True)
+    return rows[row], anchor, iou[row, anchor]
+
+
+def _portions(regions: int, anchors: int, device: torch.device) -> Sequence[Tensor]:
+    """Rows of the regions in portions of a bounded number of pairs with anchors; at least one portion."""
+    return torch.arange(regions, device=device).split(max(1, PAIRS_AT_ONCE // max(1, anchors)))

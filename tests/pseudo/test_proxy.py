@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.ops import box_iou, nms
 
 from detlab.errors import UserError
+from detlab.pseudo.candidates import Regions, overlapping
 from detlab.pseudo.proxy import ProxyPseudoLabels
 from detlab.structures import Anchors, Batch, Predictions, Targets
 
@@ -197,6 +198,31 @@ def test_each_picture_has_a_cap_of_its_own() -> None:
     for image in range(3):
         first = every.boxes[every.image == image][: numbers[image]]
         assert torch.equal(found.boxes[found.image == image], first)
+
+
+@pytest.mark.parametrize(("count", "pairs", "min_iou"), [(0, 100, 0.3), (1, 100, 0.3), (9, 100, 0.3), (9, 2**22, 0.0)])
+def test_an_anchor_goes_to_the_region_it_overlaps_most(
+    count: int, pairs: int, min_iou: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detlab.pseudo.candidates.PAIRS_AT_ONCE", pairs)
+    generator = torch.Generator().manual_seed(count)
+    corners = torch.randint(20, (2, 60, 2), generator=generator)
+    boxes = torch.cat([corners, corners + torch.randint(1, 12, (2, 60, 2), generator=generator)], 2).float()
+    boxes[0, 10] = boxes[0, 4] = boxes[0, 7]  # two regions in one place: a tie
+    flat = torch.tensor([4, 7, 13, 22, 31, 60, 66, 71, 90])[:count]
+    image, anchor = flat // 60, flat % 60
+    regions = Regions(image, anchor, boxes[image, anchor], torch.ones(count))
+    expected = []
+    for b in range(2):
+        for a in range(60):
+            ious = [float(box_iou(boxes[b, a][None], r[None])) * (i == b) for r, i in zip(regions.boxes, image)]
+            best = max(range(count), key=ious.__getitem__, default=-1)
+            own = [row for row in range(count) if (image[row], anchor[row]) == (b, a)]
+            if own or (count and ious[best] > 0 and ious[best] >= min_iou):
+                expected.append((own[0] if own else best, a))
+    owner, found = overlapping(regions, boxes, min_iou)
+    assert list(zip(owner.tolist(), found.tolist(), strict=True)) == expected
+    assert len(expected) >= count
 
 
 def test_neighbours_share_the_label_or_are_spared() -> None:
