@@ -104,7 +104,8 @@ class ProxyClassifier(nn.Module):
 
     def _in_use(self) -> ResNet20:
         """The net without batch norms, folded anew only where weights have changed or moved."""
-        state = [(value.data_ptr(), value._version) for value in chain(self.net.parameters(), self.net.buffers())]
+        values = chain(self.net.parameters(), self.net.buffers())
+        state = [(value.data_ptr(), None if value.is_inference() else value._version) for value in values]
         if self._folded is None or self._folded[0] != state:
             self._folded = state, (self.net.folded(),)  # in a tuple: no submodule, no part of the state
         return self._folded[1][0]

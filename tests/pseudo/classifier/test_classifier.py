@@ -172,6 +172,23 @@ def test_weights_that_change_after_use_count_at_once(classifier: ProxyClassifier
     assert not any("folded" in name for name in classifier.state_dict())
 
 
+def test_it_serves_training_steps_and_evaluations_in_turn(classifier: ProxyClassifier) -> None:
+    with torch.inference_mode():
+        first = classifier.classify(*rois(), copies=0)
+    assert torch.equal(classifier.classify(*rois(), copies=0), first)
+    with torch.inference_mode():
+        copy = load_of(classifier)
+        assert torch.equal(copy.classify(*rois(), copies=0), first)
+    assert torch.equal(copy.classify(*rois(), copies=0), first)
+
+
+def load_of(classifier: ProxyClassifier) -> ProxyClassifier:
+    """Another with the same weights, made where this is called."""
+    result = ProxyClassifier(["a", "b", "c"], CENTRES, largest=30, width=0.25)
+    result.load_state_dict(classifier.state_dict())
+    return result.eval()
+
+
 def test_bad_arguments_are_refused(classifier: ProxyClassifier) -> None:
     with pytest.raises(ValueError, match="patches >= 1"):
         classifier.classify(*rois(), patches=0)
