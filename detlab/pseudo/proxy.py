@@ -229,7 +229,7 @@ class ProxyPseudoLabels(Treatment):
     def look(self, batch: Batch, regions: Regions, generator: torch.Generator | None = None) -> Tensor:
         """What the classifier says of regions (lines 9–11): h̄ ``[N, C + 1]``, of the detector's classes, 0 where the
         classifier does not know one, and of all that the detector does not have, reject included."""
-        if isinstance(self.classifier, nn.Module) and next(self.classifier.parameters()).device != batch.images.device:
+        if isinstance(self.classifier, nn.Module):
             self.classifier.to(batch.images.device)
         said = self.classifier.classify(
             batch.images,

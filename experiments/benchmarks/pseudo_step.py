@@ -8,9 +8,9 @@ ratio is the median over rounds of the step's time over that of the baseline in 
 
 Without a run: one batch of 16 half-labelled pictures, the same for all; weights are and stay those of the start of a
 training and the classifier, of the size that mini scale has, is not trained. With ``pseudo.min_score=0`` the proxy is
-asked about as many regions as its cap allows; with ``pseudo.confidence=0`` it looks at each of them and at its copies,
-which is the most that it can cost, and with ``=1`` at none of the copies, as at what is background. A training lies
-between.
+asked about as many regions as its cap allows; one that is certain of a class looks at each of them and, at a threshold
+of 0.8, at both copies, which is the most that it can cost, and one that is certain of background at none of the copies.
+A training lies between.
 
 With a finished run of the proxy: its data, a batch after the other, its classifier, and its detector as it was at the
 end, when it finds the most; beside the baseline with the same weights.
@@ -51,22 +51,31 @@ def main() -> None:
         compare_at_end(args.run, args.rounds)
         return
     with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        classifier = Path(folder) / "h.ckpt"
-        save(ProxyClassifier(CLASSES, SIZES, largest=20, width=0.5), classifier)
         for method in ("yolo", "retinanet"):
-            compare(method, classifier, args.rounds)
+            compare(method, [certain(Path(folder), output) for output in (0, len(CLASSES))], args.rounds)
 
 
-def compare(method: str, classifier: Path, rounds: int) -> None:
-    proxy = ["pseudo=proxy", f"pseudo.classifier={classifier}", "pseudo.start=0", "pseudo.min_score=0"]
-    four = [*proxy, "pseudo.cap=4"]  # what cap=auto comes to on these data
+def certain(folder: Path, output: int) -> str:
+    """A classifier that always says the same: a class, or, the last output, none."""
+    classifier = ProxyClassifier(CLASSES, SIZES, largest=20, width=0.5)
+    torch.nn.init.zeros_(classifier.net.output.weight)
+    classifier.net.output.bias.data[output] = 50.0
+    path = folder / f"h{output}.ckpt"
+    save(classifier, path)
+    return f"pseudo.classifier={path}"
+
+
+def compare(method: str, classifiers: list[str], rounds: int) -> None:
+    proxy = ["pseudo=proxy", "pseudo.start=0", "pseudo.min_score=0"]
+    sure, rejecting = classifiers
+    four = "pseudo.cap=4"  # what cap=auto comes to on these data
     ways = {
         "background": ["pseudo=none"],
         "mask": ["pseudo=mask"],
         "soft sampling": ["pseudo=ignore"],
-        "proxy, unsure of 4 regions": [*four, "pseudo.confidence=1"],
-        "proxy, sure of 4 regions": [*four, "pseudo.confidence=0"],
-        "proxy, sure of 20 regions": [*proxy, "pseudo.confidence=0", "pseudo.cap=20"],
+        "proxy, rejects 4 regions": [*proxy, rejecting, four],
+        "proxy, sure of 4 regions": [*proxy, sure, four],
+        "proxy, sure of 20 regions": [*proxy, sure, "pseudo.cap=20"],
     }
     batch: Batch | None = None
     steps = []

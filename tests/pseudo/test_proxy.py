@@ -222,7 +222,7 @@ def test_an_anchor_goes_to_the_region_it_overlaps_most(
                 expected.append((own[0] if own else best, a))
     owner, found = overlapping(regions, boxes, min_iou)
     assert list(zip(owner.tolist(), found.tolist(), strict=True)) == expected
-    assert len(expected) >= count
+    assert len(expected) > count or not count
 
 
 def test_neighbours_share_the_label_or_are_spared() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +47,6 @@ class ProxyClassifier(nn.Module):
         self.mean, self.std = tuple(mean), tuple(std)
         net = ResNet20(len(classes) + 1, width, levels, pooling)
         self.net = net.to(memory_format=torch.channels_last)  # a third faster on CPUs
-        self._folded: tuple[object, tuple[ResNet20]] | None = None  # what `classify` uses, and of which weights
 
     @property
     def reject(self) -> int:
@@ -92,23 +89,18 @@ class ProxyClassifier(nn.Module):
         probs = boxes.new_zeros(len(boxes), self.reject + 1, dtype=torch.float32)
         training = self.training
         self.eval()
-        say = partial(probabilities, self._in_use())
         together = at_least(1 + copies + flip, threshold)
         for _, group, size in self.sizes.group(boxes, images.shape[-2], images.shape[-1]):
             for which in group.split(max(1, self._at_once(size, images.device) // together)):
                 crops, content = self._crops(images, image[which], boxes[which], size)
-                said = mean_over_views(say, crops, content, drawn[:, which], patches, flip, threshold)
+                said = mean_over_views(self.predict, crops, content, drawn[:, which], patches, flip, threshold)
                 probs[which] = torch.where(content[:, :1] > 0, said, self._certain_reject(said))
         self.train(training)
         return probs
 
-    def _in_use(self) -> ResNet20:
-        """The net without batch norms, folded anew only where weights have changed or moved."""
-        values = chain(self.net.parameters(), self.net.buffers())
-        state = [(value.data_ptr(), None if value.is_inference() else value._version) for value in values]
-        if self._folded is None or self._folded[0] != state:
-            self._folded = state, (self.net.folded(),)  # in a tuple: no submodule, no part of the state
-        return self._folded[1][0]
+    def predict(self, crops: Tensor) -> Tensor:
+        """Padded crops ``[N, 3, h, w]`` → probabilities float32 ``[N, K + 1]``."""
+        return self.net(crops.contiguous(memory_format=torch.channels_last)).float().softmax(-1)
 
     def _crops(self, images: Tensor, image: Tensor, boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         pixels = whole_pixels(boxes, images.shape[-2], images.shape[-1])
@@ -122,8 +114,3 @@ class ProxyClassifier(nn.Module):
     @staticmethod
     def _at_once(size: tuple[int, int], device: torch.device) -> int:
         return max(PIXELS_AT_ONCE.get(device.type, PIXELS_AT_ONCE["cpu"]) // (size[0] * size[1]), 1)
-
-
-def probabilities(net: ResNet20, crops: Tensor) -> Tensor:
-    """Padded crops ``[N, 3, h, w]`` → the softmax of what the net says: float32 ``[N, K + 1]``."""
-    return net(crops.contiguous(memory_format=torch.channels_last)).float().softmax(-1)

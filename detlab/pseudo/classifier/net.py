@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from itertools import pairwise
 
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from detlab.pseudo.classifier.pyramid import Pooling, SpatialPyramidPooling
 
@@ -54,20 +51,6 @@ class ResNet20(nn.Module):
         if min(crops.shape[-2:]) < SMALLEST:
             raise ValueError(f"Expected crops of at least {SMALLEST} pixels a side, got {list(crops.shape)}.")
         return self.output(self.pyramid(self.blocks(self.stem(crops))))
-
-    def folded(self) -> ResNet20:
-        """A copy for use alone, whose batch norms are part of the convolutions before them: a quarter faster.
-
-        Raises RuntimeError in training mode, where batch norms go by the batch.
-        """
-        if self.training:
-            raise RuntimeError("Expected a net in evaluation mode: in training its batch norms go by the batch.")
-        result = copy.deepcopy(self)
-        for sequence in [module for module in result.modules() if isinstance(module, nn.Sequential)]:
-            for i, (first, second) in enumerate(pairwise(list(sequence))):
-                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                    sequence[i], sequence[i + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
-        return result.requires_grad_(False)
 
 
 class BasicBlock(nn.Module):

@@ -34,24 +34,6 @@ def test_too_small_crops_and_too_narrow_nets_are_refused() -> None:
         ResNet20(5, width=0.01)
 
 
-def test_a_folded_net_says_the_same_without_batch_norms() -> None:
-    torch.manual_seed(0)
-    net = ResNet20(5, width=0.5).double()
-    for _ in range(3):
-        net(torch.randn(8, 3, 16, 16, dtype=torch.float64) + 1)  # norms with something to fold
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.normal_(module.bias)
-    with pytest.raises(RuntimeError, match="evaluation mode"):
-        net.folded()
-    net.eval()
-    folded, crops = net.folded(), torch.randn(4, 3, 20, 12, dtype=torch.float64)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    assert any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
-    torch.testing.assert_close(folded(crops), net(crops), rtol=1e-9, atol=1e-9)
-
-
 @pytest.mark.parametrize("pooling", ["max", "average"])
 def test_the_pyramid_equals_slices(pooling: str) -> None:
     maps = torch.randn(2, 3, 8, 12)
