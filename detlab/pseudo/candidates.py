@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from detlab.assigners.overlap import pad_targets
+from detlab.assigners.overlap import PAIRS_AT_ONCE, pad_targets
 from detlab.boxes import aligned_iou, clip_boxes
 from detlab.structures import Predictions, Targets
-
-PAIRS_AT_ONCE = 2**22  # of regions and anchors, compared: 64 MiB of boxes
 
 
 class Regions(NamedTuple):

@@ -13,6 +13,7 @@ from detlab.errors import UserError
 from detlab.pseudo.classifier import ProxyClassifier, load_classifier, save
 from detlab.pseudo.classifier.cutting import content_sizes, cut, whole_pixels
 from detlab.pseudo.classifier.patch_drop import draw_patches
+from tests.pseudo.classifier.test_views import decision
 
 CENTRES = torch.tensor([[8, 8], [20, 10], [10, 20], [24, 24]])
 
@@ -134,12 +135,6 @@ def test_a_threshold_saves_views_and_changes_no_decision(
     torch.testing.assert_close(quick.sum(1), torch.ones(200))
     assert looked_at < everything if copies else looked_at == everything
     assert everything == 200 * (1 + copies + flip)
-
-
-def decision(probs: Tensor, threshold: float) -> Tensor:
-    """The class that a region gets, or 3: none."""
-    highest, winner = probs.max(1)
-    return torch.where(highest >= threshold, winner, 3)
 
 
 def test_none_one_pixel_outside_and_many(classifier: ProxyClassifier) -> None:

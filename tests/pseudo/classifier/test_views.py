@@ -12,7 +12,7 @@ from detlab.pseudo.classifier.views import at_least, still_open
 
 
 def decision(probs: Tensor, threshold: float) -> Tensor:
-    """The class that a region gets, or 3: none."""
+    """The class that each region gets, of three, or 3: none."""
     highest, winner = probs.max(1)
     return torch.where(highest >= threshold, winner, 3)
 
