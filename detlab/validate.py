@@ -36,6 +36,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "run_dir": _Name,
         "interval_count": _Positive,
         "interval_weight": Annotated[float, pydantic.Field(ge=0)],
+        "interval_probability": Literal["sigmoid", "softmax"],
         "trained_as": _Name | None,
         "overwrite": bool,
         "save_every": _Count,
