@@ -18,6 +18,7 @@ _RESERVED = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 
 _Positive = Annotated[int, pydantic.Field(ge=1)]
 _Count = Annotated[int, pydantic.Field(ge=0)]
+_Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 _Side = Annotated[int, pydantic.Field(ge=16)]
 _Name = Annotated[str, pydantic.Field(min_length=1)]
 _Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
@@ -37,6 +38,8 @@ KEYS: dict[str, dict[str, Any]] = {
         "interval_count": _Positive,
         "interval_weight": Annotated[float, pydantic.Field(ge=0)],
         "interval_probability": Literal["sigmoid", "softmax"],
+        "interval_threshold": _Share,
+        "pseudo_threshold": _Share,
         "trained_as": _Name | None,
         "overwrite": bool,
         "save_every": _Count,
@@ -58,7 +61,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "ckpt_path": _Name,
         "source": _Name,
         "output": _Name | None,
-        "score": Annotated[float, pydantic.Field(ge=0, le=1)],
+        "score": _Share,
         "batch_size": _Positive,
         "accelerator": _Device,
     },
@@ -67,7 +70,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "split": Literal["train", "val", "test"],
         "output": _Name | None,
         "format": Literal["coco", "voc", "yolo"],
-        "score": Annotated[float, pydantic.Field(ge=0, le=1)],
+        "score": _Share,
         "known": bool,
         "missing": bool,
         "classes": Annotated[list[_Name] | None, pydantic.BeforeValidator(_plain)],

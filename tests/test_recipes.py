@@ -42,7 +42,7 @@ STUDIED = {
 # sees two views.
 BESIDES = {
     "proxy": {"data", "pseudo", "task"},
-    "certainty": {"data", "pseudo", "backbone", "augment", "view", "stage_one", "schedule"},
+    "certainty": {"data", "pseudo", "backbone", "augment", "view", "stage_one", "schedule", "pseudo_threshold"},
 }
 
 
