@@ -10,14 +10,18 @@ os.environ.setdefault("WANDB_SILENT", "true")
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from detlab import lit
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
@@ -64,6 +68,26 @@ VOC_OBJECT = (
     "<object><name>{name}</name><difficult>0</difficult><bndbox><xmin>{0}</xmin><ymin>{1}</ymin>"
     "<xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>"
 )
+
+
+@pytest.fixture
+def power_cut(monkeypatch) -> Callable[[int], AbstractContextManager[None]]:
+    """`with power_cut(iterations):` training raises RuntimeError after so many, once, all runs taken together."""
+
+    @contextmanager
+    def cut(iterations: int) -> Iterator[None]:
+        original, calls = lit.refuse_non_finite, count()
+
+        def refuse(*args):
+            if next(calls) == iterations:
+                raise RuntimeError("power cut")
+            original(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(lit, "refuse_non_finite", refuse)
+            yield
+
+    return cut
 
 
 def make_voc(root: Path, images: int = 6, size: int = 64) -> Path:

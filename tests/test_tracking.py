@@ -13,7 +13,6 @@ import pytest
 import wandb
 from wandb.sdk.wandb_settings import Settings
 
-from detlab import lit
 from detlab.runs import RunFolder
 from detlab.tracking import WandbTracker, _tags, labels, last_step, run_id
 
@@ -117,21 +116,12 @@ def test_a_run_left_open_is_closed_and_not_written_into(tmp_path):
 
 
 @pytest.mark.usefixtures("no_run_open")
-def test_a_job_that_crashes_keeps_out_of_the_next_and_resumes_as_the_same_run(detlab, tiny, monkeypatch):
+def test_a_job_that_crashes_keeps_out_of_the_next_and_resumes_as_the_same_run(detlab, tiny, power_cut):
     """Two jobs of one sweep in one process; the first raises in mid-training and is then resumed."""
     command = ["train", "-m", *tiny, "logger=wandb", "report=false", "save_every=1", "logger.pictures=0",
                "logger.tracker.tags=[try]", "name=p/t/r", "seed=0,1"]  # fmt: skip
-    calls = {"n": 0}
-    original = lit.refuse_non_finite
-
-    def stop_first(*args: Any) -> None:
-        calls["n"] += 1
-        if calls["n"] == 4:
-            raise RuntimeError("power cut")
-        original(*args)
-
-    monkeypatch.setattr(lit, "refuse_non_finite", stop_first)
-    assert detlab(*command).status == 1
+    with power_cut(3):
+        assert detlab(*command).status == 1
     assert wandb.run is None
     (crashed,), (whole,) = (offline_runs(f"runs/p/t/r/mini/seed={seed}") for seed in (0, 1))
     crashed, whole = records(crashed), records(whole)

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from detlab import lit
 from detlab.callbacks.checkpoints import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,24 +91,13 @@ def test_a_finished_run_is_skipped_and_a_changed_one_refused(detlab, tiny):
         (["method=alrp", "loss.period=2"], 4),
     ],
 )
-def test_a_stopped_run_goes_on_bit_for_bit(detlab, tiny, monkeypatch, extra, stop):
+def test_a_stopped_run_goes_on_bit_for_bit(detlab, tiny, power_cut, extra, stop):
     """Stopped after 4 of 6 iterations, or after 3, where a validation has just been; aLRP has a state of its own."""
     tiny = [*tiny, "logger=csv", "logger.pictures=0", "report=false", "save_every=1", "augment=scratch",
             "schedule.iterations=6", "schedule.val_every=3", *extra]  # fmt: skip
     assert detlab("train", *tiny, "run_dir=whole").status == 0
-    calls = {"n": 0}
-    original = lit.refuse_non_finite
-
-    def stop_late(*args):
-        calls["n"] += 1
-        if calls["n"] == stop + 1:
-            raise RuntimeError("power cut")
-        original(*args)
-
-    monkeypatch.setattr(lit, "refuse_non_finite", stop_late)
-    with pytest.raises(RuntimeError, match="power cut"):
+    with power_cut(stop), pytest.raises(RuntimeError, match="power cut"):
         detlab("train", *tiny, "run_dir=parts")
-    monkeypatch.setattr(lit, "refuse_non_finite", original)
     assert load_checkpoint("parts/checkpoints/last.ckpt")["global_step"] == stop
     resumed = detlab("train", *tiny, "run_dir=parts")
     assert resumed.status == 0

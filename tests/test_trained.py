@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from detlab import lit
 from detlab.callbacks.checkpoints import load_checkpoint
 
 QUIET = ["logger=csv", "logger.pictures=0", "report=false"]
@@ -61,19 +60,9 @@ def test_another_training_is_refused_before_anything_is_written(detlab, tiny):
     assert not folder("t/b").exists()
 
 
-def test_what_has_begun_by_itself_goes_on_by_itself(detlab, tiny, monkeypatch):
-    original, calls = lit.refuse_non_finite, []
-
-    def stop_late(*args):
-        calls.append(args)
-        if len(calls) == 3:
-            raise RuntimeError("power cut")
-        original(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(lit, "refuse_non_finite", stop_late)
-        with pytest.raises(RuntimeError, match="power cut"):
-            run(detlab, tiny, "t/b", "trained_as=t/a", "save_every=1")
+def test_what_has_begun_by_itself_goes_on_by_itself(detlab, tiny, power_cut):
+    with power_cut(2), pytest.raises(RuntimeError, match="power cut"):
+        run(detlab, tiny, "t/b", "trained_as=t/a", "save_every=1")
     assert run(detlab, tiny, "t/a", "save_every=1").status == 0
     again = run(detlab, tiny, "t/b", "trained_as=t/a", "save_every=1")
     assert again.status == 0, again.err

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from detlab import lit
 from detlab.callbacks.checkpoints import load_checkpoint
 
 SEMI = [
@@ -57,25 +56,14 @@ def test_both_stages(detlab, toy, tmp_path, method):
 @pytest.mark.parametrize("stop", [2, 4, 6])
 @pytest.mark.parametrize("kind", ["fixed", "ema"])
 def test_cut_off_in_the_first_stage_between_and_in_the_second_it_ends_as_it_would(
-    detlab, toy, tmp_path, monkeypatch, kind, stop
+    detlab, toy, tmp_path, power_cut, kind, stop
 ):
     """Each stage has four iterations. Weights of the student, of its teacher and the sums of Eq. 6 are compared."""
     words = [word for word in [*SEMI, *toy] if not word.startswith("run_dir")]
     words += [f"pseudo.kind={kind}", "pseudo.momentum=0.5", "save_every=1", "schedule.val_every=4", "pseudo.gamma2=0.6"]
     assert detlab("train", *words, "run_dir=whole").status == 0
-    calls = {"n": 0}
-    original = lit.refuse_non_finite
-
-    def stop_late(*args):
-        calls["n"] += 1
-        if calls["n"] == stop + 1:
-            raise RuntimeError("power cut")
-        original(*args)
-
-    monkeypatch.setattr(lit, "refuse_non_finite", stop_late)
-    with pytest.raises(RuntimeError, match="power cut"):
+    with power_cut(stop), pytest.raises(RuntimeError, match="power cut"):
         detlab("train", *words, "run_dir=parts")
-    monkeypatch.setattr(lit, "refuse_non_finite", original)
     assert (tmp_path / "parts/teacher/metrics.json").is_file() == (stop >= 4)
     resumed = detlab("train", *words, "run_dir=parts")
     assert resumed.status == 0, resumed.err
