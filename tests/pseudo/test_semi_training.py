@@ -61,7 +61,8 @@ def test_cut_off_in_the_first_stage_between_and_in_the_second_it_ends_as_it_woul
     """Each stage has four iterations. Weights of the student, of its teacher and the sums of Eq. 6 are compared."""
     words = [word for word in [*SEMI, *toy] if not word.startswith("run_dir")]
     words += [f"pseudo.kind={kind}", "pseudo.momentum=0.5", "save_every=1", "schedule.val_every=4", "pseudo.gamma2=0.6"]
-    assert detlab("train", *words, "run_dir=whole").status == 0
+    uncut = detlab("train", *words, "run_dir=whole")
+    assert uncut.status == 0, uncut.err
     with power_cut(stop), pytest.raises(RuntimeError, match="power cut"):
         detlab("train", *words, "run_dir=parts")
     assert (tmp_path / "parts/teacher/metrics.json").is_file() == (stop >= 4)
