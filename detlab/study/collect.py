@@ -20,6 +20,7 @@ __all__ = ["commits", "config_differences", "read_run", "table_of_folder", "tabl
 
 SEEDS = (0, 1, 2)  # where nobody says which
 _MOST_IN_TITLE = 3
+_OF_A_RUN = ("experiment=", "seed=", "run_dir=", "trained_as=", "name=", "overwrite=", "hydra")  # not of its setting
 
 
 def table_of_study(
@@ -41,7 +42,7 @@ def table_of_study(
     }
     everything = [run for row in found.values() for run in row]
     wanted = sorted({run.seed for run in everything}) or list(seeds or SEEDS)
-    chosen = _chosen(setting, next((run.config for run in everything if run.config), {}))
+    chosen = _chosen(setting, everything)
     rows = [
         TableRow(row.name, row.title, row.paper, found[row.name], _command([row.experiment], chosen, wanted))
         for row in study.rows
@@ -85,15 +86,20 @@ def _experiments(study: Study) -> list[str]:
     return list(dict.fromkeys(row.experiment for row in study.rows))
 
 
-def _chosen(setting: str, config: Mapping[str, Any]) -> list[str]:
-    """The overrides that lead to a setting. config: that of a run with it, or empty; a scale's name says little of
-    where its data lie, and the name of one's own data nothing of the scale."""
+def _chosen(setting: str, runs: Sequence[Run]) -> list[str]:
+    """The overrides that lead to a setting. A scale's name says little of where its data lie; a name of one's own is
+    explained by the command of a run that has it, and without one taken for that of a data config."""
     if setting == "mini":
         return []
+    config: Mapping[str, Any] = next((run.config for run in runs if run.config), {})
     if (CONFIG_DIR / "scale" / f"{setting}.yaml").is_file():
         data = config.get("data")
         root = data.get("root") if isinstance(data, Mapping) else None
         return [f"scale={setting}", *([f"data.root={root}"] if root else [])]
+    for run in runs:
+        words = shlex.split(str(run.result.get("command") or ""))
+        if f"setting={setting}" in words:
+            return [word for word in words if "=" in word and not word.startswith(_OF_A_RUN)]
     return [f"scale={config.get('scale_name') or 'small'}", f"data={setting}", f"setting={setting}"]
 
 

@@ -30,9 +30,15 @@ def row() -> Callable[..., TableRow]:
 @pytest.fixture
 def make_run() -> Callable[..., Path]:
     """`make_run(folder, AP=0.5)`: a finished run as training leaves it; without metrics, an unfinished one; `failed`
-    gives the sentence that it ended with."""
+    gives the sentence that it ended with, `command` what trained it."""
 
-    def make(folder: Path, config: dict | None = None, failed: str = "", **metrics: float | None) -> Path:
+    def make(
+        folder: Path,
+        config: dict | None = None,
+        failed: str = "",
+        command: str = "detlab train x=1",
+        **metrics: float | None,
+    ) -> Path:
         seed = int(folder.name.partition("=")[2] or 0)
         folder.mkdir(parents=True)
         whole = {"name": "made", "seed": seed, "setting": "mini", "schedule": {"lr": 0.1}, **(config or {})}
@@ -41,7 +47,7 @@ def make_run() -> Callable[..., Path]:
         if failed:
             (folder / "failure.json").write_text(json.dumps({"error": failed, "kind": "ValueError"}))
         if metrics:
-            result = {"status": "finished", "seed": whole["seed"], "command": "detlab train x=1", "commit": "abc"}
+            result = {"status": "finished", "seed": whole["seed"], "command": command, "commit": "abc"}
             (folder / "metrics.json").write_text(json.dumps({**result, "val": {}, "test": metrics}))
         return folder
 

@@ -105,6 +105,16 @@ def test_commands_on_ones_own_data_name_it_and_its_scale(runs, make_run):
     assert table_of_study(study(), runs, "birds", [0, 1, 2]).rows[0].command.endswith(f"scale=mini {chosen}")
 
 
+def test_commands_of_a_setting_by_another_name_are_those_of_its_runs(runs, make_run):
+    trained = "data=birds data.labeled_fraction=0.05 setting=birds_5 scale=small"
+    command = f"detlab train experiment=paper/table/b seed=1 {trained} run_dir=x"
+    make_run(runs / "paper/table/a/birds_5/seed=0", {}, AP=0.3)
+    make_run(runs / "paper/table/b/birds_5/seed=0", {}, AP=0.3, command=command)
+    assert table_of_study(study(), runs, "birds_5").rows[0].command == (
+        f"detlab train -m experiment=paper/table/a {trained} seed=0"
+    )
+
+
 def test_runs_of_a_folder_are_rows_that_differ_in_nothing_but_the_seed(runs):
     table = table_of_folder(runs)
     assert (table.setting, table.metrics, table.title) == ("mini", ("AP", "AP50", "AP75", "AP90"), f"Runs in {runs}")
