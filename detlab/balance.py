@@ -24,10 +24,12 @@ class Estimate(NamedTuple):
 def check(cfg: Any, experiment: str | None = None) -> None:  # noqa: ARG001
     """Raise UserError for a config that cannot be trained or whose box loss is not one per positive."""
     from detlab.build import rehearse
+    from detlab.start import refuse_no_start
     from detlab.validate import validate
 
     plain = without_weights(cfg)
     validate(plain, "balance")
+    refuse_no_start(plain)
     rehearse(plain)
 
 
@@ -53,8 +55,9 @@ def without_weights(cfg: Any) -> Any:
 def balance(cfg: Any) -> list[Estimate]:
     """Estimate w_loc of each λ in `cfg.lambdas` over the first `cfg.batches` batches of a training.
 
-    w_loc = Σ ℓ_i / Σ iou_i^λ · ℓ_i over the positives of a detector that has learnt nothing yet: with it the sum of
-    the localisation loss at the first step stays what it was. Nothing is trained or written.
+    w_loc = Σ ℓ_i / Σ iou_i^λ · ℓ_i over the positives of a detector that has learnt nothing yet, or what the run has
+    that it starts from: with it the sum of the localisation loss at the first step stays what it was. Nothing is
+    trained or written.
     """
     import torch
     from lightning import seed_everything
@@ -62,6 +65,7 @@ def balance(cfg: Any) -> list[Estimate]:
     from detlab.build import build_datamodule, build_module, pick_device
     from detlab.losses.quality import predicted_iou
     from detlab.matching import gather
+    from detlab.start import begin
 
     plain = without_weights(cfg)
     check(cfg)
@@ -70,6 +74,7 @@ def balance(cfg: Any) -> list[Estimate]:
     data = build_datamodule(plain)
     data.setup()
     module = build_module(plain, data.classes, training=False).to(device).train()
+    begin(plain, module)
     loss: Any = module.criterion
     lambdas = torch.tensor([float(value) for value in plain.lambdas], device=device)
     sums = []

@@ -205,7 +205,7 @@ def refuse_combinations(cfg: DictConfig) -> None:
             f"detector.head.quality={quality} and loss.quality={'set' if cfg.loss.get('quality') else 'null'} do not "
             f"fit: {mend}."
         )
-    if cfg.backbone.get("frozen_stages") and cfg.backbone.get("weights") is None:
+    if cfg.backbone.get("frozen_stages") and cfg.backbone.get("weights") is None and not cfg.get("start_from"):
         raise UserError(
             f"backbone.weights=null with backbone.frozen_stages={cfg.backbone.frozen_stages} would keep random weights "
             "frozen: add backbone.frozen_stages=0 backbone.norm=bn to train from random weights."

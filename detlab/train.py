@@ -30,10 +30,12 @@ def train(cfg: Any) -> dict[str, Any]:
     from detlab.distributed.place import find_place
     from detlab.runs import RunFolder, git_commit
     from detlab.stages import with_teacher
+    from detlab.start import refuse_no_start
     from detlab.validate import validate
 
     if cfg.get("task"):
         validate(cfg)
+        refuse_no_start(cfg)
         return _task(cfg).train(cfg)
     if cfg.get("stage_one"):
         check(cfg, experiment_row())
@@ -77,12 +79,15 @@ def _train_beside(word: dict[str, Any], group: Any) -> None:
 
     from detlab.build import build_datamodule, build_module
     from detlab.runs import RunFolder
+    from detlab.start import begin
 
     cfg: Any = OmegaConf.create(word["config"])
     seed_everything(cfg.seed, verbose=False)
     data = build_datamodule(cfg)
     data.setup()
     module = build_module(cfg, data.classes, training=True)
+    if not word["checkpoint"]:
+        begin(cfg, module)
     module.pseudo.prepare(data)
     module.pseudo.initialise(module.detector)
     checkpoint = Path(word["checkpoint"]) if word["checkpoint"] else None
@@ -95,10 +100,12 @@ def check(cfg: Any, experiment: str | None = None) -> None:
     from detlab.build import rehearse
     from detlab.experiments import check_name
     from detlab.stages import check_data
+    from detlab.start import refuse_no_start
     from detlab.validate import validate
 
     validate(cfg)
     check_data(cfg)
+    refuse_no_start(cfg)
     check_name(experiment, cfg.name, overridden=any(word.lstrip("+").startswith("name=") for word in _overrides()))
     if cfg.get("task"):
         _task(cfg).rehearse(cfg)
@@ -125,6 +132,7 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     from detlab.build import build_datamodule, build_module, experiment_row, find_checkpoint, rehearse_trainer
     from detlab.callbacks.checkpoints import load_checkpoint
     from detlab.pseudo.origins import refuse_replaced, replaced
+    from detlab.start import begin, begins_with
     from detlab.trained import find_trained
 
     check(cfg, experiment_row())
@@ -132,7 +140,7 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     if folder.holds_finished(config) and not cfg.overwrite:
         log.info("%s is finished already (overwrite=true runs it again).", folder.path)
         metrics = folder.read_metrics()
-        for name in replaced(metrics.get("learned_from", {}), config.get("pseudo")):
+        for name in replaced(metrics.get("learned_from", {}), config):
             log.warning("%s holds another model than the one that %s learned from.", name, folder.path)
         return metrics
     trained = find_trained(config)
@@ -140,15 +148,15 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     seed_everything(cfg.seed, verbose=False)
     data = build_datamodule(cfg)
     data.setup()
-    if folder.state() == "unfinished" and folder.last.exists() and not cfg.overwrite:
+    resumed = folder.state() == "unfinished" and folder.last.exists() and not cfg.overwrite
+    if resumed:
         trained = None  # what has begun by itself goes on by itself
-        has_weights = True
-    else:
-        has_weights = trained is not None or bool((cfg.get("pseudo") or {}).get("teacher"))
-    if cfg.backbone.get("weights") and has_weights:
+    if cfg.backbone.get("weights") and (resumed or trained or begins_with(cfg)):
         cfg.backbone.weights = None  # the checkpoint has them all
     # Before the folder is claimed: weights or pictures that cannot be read should leave nothing behind.
     module = build_module(cfg, data.classes, training=True)
+    if not (resumed or trained):
+        begin(cfg, module)
     module.pseudo.prepare(data)
     module.pseudo.initialise(module.detector)
     if data.cache_images:
@@ -160,7 +168,7 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
         log.info("%s", line)
     checkpoint = find_checkpoint(str(folder.path)) if state == "unfinished" and folder.last.exists() else None
     if checkpoint:
-        refuse_replaced(load_checkpoint(checkpoint)["detlab"].get("learned_from", {}), config.get("pseudo"))
+        refuse_replaced(load_checkpoint(checkpoint)["detlab"].get("learned_from", {}), config)
     if trained:
         log.info("%s has the weights that this run would train.", trained.path)
         checkpoint = trained.last
@@ -204,7 +212,7 @@ def _fit(
     speed = Speed()
     loggers = [history, *([tracker.logger(folder, config)] if tracker else [])]
     # As they are now, when they have just been read; later others may lie in their place.
-    models = trained.read_metrics().get("learned_from", {}) if trained else learned_from(config.get("pseudo"))
+    models = trained.read_metrics().get("learned_from", {}) if trained else learned_from(config)
     callbacks = [
         *instantiate(list(cfg.callbacks.values()), _convert_="all"),
         RunInfo(config, data.classes, models),

@@ -586,6 +586,8 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
             nothing,
         ),
         "a run trained as one that is no name": ("train 'trained_as=[a]'", nothing),
+        "a start with a run that is not there": ("train start_from=runs/none", nothing),
+        "a start of a classifier with a detector": ("train task=proxy start_from=runs/none", nothing),
         "a quality branch without its loss": ("train detector.head.quality=iou", nothing),
         "a quality loss without its branch": ("train loss=focal_giou_iou", nothing),
         "16 bits throughout": ("train trainer.precision=bf16-true", nothing),

@@ -49,6 +49,12 @@ def test_the_weight_keeps_the_sum_of_the_first_step(toy) -> None:
     assert estimate.low == estimate.weight == estimate.high > 1
 
 
+def test_a_detector_that_starts_from_a_run_is_estimated_as_it_starts(toy, finished) -> None:
+    words = [*toy, "batches=1", "lambdas=[1.5]"]
+    (anew,), (after,) = balance(composed(*words)), balance(composed(*words, f"start_from={finished}/run"))
+    assert after.weight != anew.weight
+
+
 def test_the_balanced_loss_is_looked_into(toy) -> None:
     """λ and its weight, even a missing one, are what is asked for and do not matter."""
     plain = balance(composed(*toy, "batches=2"))

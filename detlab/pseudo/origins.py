@@ -1,4 +1,5 @@
-"""Which trained models a run's pseudo-labels come from, told by what their checkpoints hold, not by where they lie."""
+"""Which trained models a run's first weights and pseudo-labels come from, told by what their checkpoints hold, not by
+where they lie."""
 
 from __future__ import annotations
 
@@ -11,27 +12,27 @@ from detlab.errors import UserError
 from detlab.runs import RunFolder
 
 
-def learned_from(pseudo: Mapping[str, Any] | None) -> dict[str, str]:
-    """For each run or checkpoint that the config group `pseudo` names: its path and the first twelve digits of its
-    checkpoint's SHA-256; those that cannot be read are left out."""
+def learned_from(config: Mapping[str, Any]) -> dict[str, str]:
+    """For each run or checkpoint that `config` names under `start_from` or in the group `pseudo`: its path and the
+    first twelve digits of its checkpoint's SHA-256; those that cannot be read are left out."""
     found = {}
-    for name in _named(pseudo or {}):
+    for name in _named(config):
         file = RunFolder(name).last if Path(name).is_dir() else Path(name)
         if file.is_file():
             found[name] = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
     return found
 
 
-def replaced(before: Mapping[str, str], pseudo: Mapping[str, Any] | None) -> list[str]:
+def replaced(before: Mapping[str, str], config: Mapping[str, Any]) -> list[str]:
     """Of the models that a finished run learned from, those that are others now; the config is the same, and so does
     not tell."""
-    now = learned_from(pseudo)
+    now = learned_from(config)
     return [name for name, digest in before.items() if name in now and now[name] != digest]
 
 
-def refuse_replaced(before: Mapping[str, str], pseudo: Mapping[str, Any] | None) -> None:
+def refuse_replaced(before: Mapping[str, str], config: Mapping[str, Any]) -> None:
     """Raises UserError where a run that was cut off would go on with other models than those it began with."""
-    for name in replaced(before, pseudo):
+    for name in replaced(before, config):
         raise UserError(
             f"{name} holds another model than the one that this run began with: bring that back, or begin anew with "
             "overwrite=true."
@@ -51,8 +52,9 @@ def refuse_unfinished(key: str, run: str) -> RunFolder:
     return folder
 
 
-def _named(pseudo: Mapping[str, Any]) -> list[str]:
+def _named(config: Mapping[str, Any]) -> list[str]:
+    pseudo = config.get("pseudo") or {}
     classifier, detectors = pseudo.get("classifier"), pseudo.get("detectors") or []
     runs = [str(entry["run"]) for entry in detectors if isinstance(entry, Mapping) and entry.get("run")]
-    single = [classifier, pseudo.get("teacher"), pseudo.get("second")]
+    single = [config.get("start_from"), classifier, pseudo.get("teacher"), pseudo.get("second")]
     return [*(name for name in single if isinstance(name, str)), *runs]
