@@ -29,10 +29,10 @@ def same(one, other):
     return {name for name in shared if torch.allclose(one[name], other[name], rtol=0, atol=1e-20)}
 
 
-@pytest.mark.parametrize("start", ["a", "a/checkpoints/last.ckpt"])
-def test_of_the_same_data_all_weights(detlab, tiny, start):
-    assert begin(detlab, tiny, "a").status == 0
-    other = begin(detlab, tiny, "b", f"start_from={start}", "seed=1", *STILL)
+@pytest.mark.parametrize(("start", "extra"), [("a", []), ("a/checkpoints/last.ckpt", []), ("a", ["callbacks=ema"])])
+def test_of_the_same_data_all_weights(detlab, tiny, start, extra):
+    assert begin(detlab, tiny, "a", *extra).status == 0
+    other = begin(detlab, tiny, "b", f"start_from={start}", "seed=1", *STILL, *extra)
     assert other.status == 0, other.err
     assert f"Begins with the weights of {start}.\n" in other.out
     a, b = weights("a"), weights("b")
