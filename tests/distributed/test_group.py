@@ -125,6 +125,16 @@ def test_two_processes_train_as_one_also_killed_in_between(detlab, words, childr
     assert len(children) == 1
 
 
+def test_two_processes_that_start_from_a_run_train_as_one(detlab, words):
+    assert detlab("train", *words, "run_dir=start", "loader.batch_size=4", "seed=1").status == 0
+    words = [*words, "start_from=start"]
+    assert detlab("train", *words, "run_dir=one", "loader.batch_size=4").status == 0
+    two = detlab("train", *words, *TWO, "run_dir=two", "loader.batch_size=2")
+    assert two.status == 0, two.err
+    assert two.out.count("Begins with the weights of start.") == 1
+    assert_same_results("two", "one")
+
+
 def wait_for(condition):
     deadline = time.monotonic() + WAIT
     while not (found := condition()):
