@@ -104,7 +104,8 @@ def cost(cfg: Any) -> dict[str, Any]:
 
 def on_this_device(cfg: Any) -> Any:
     """A copy of `cfg` that trains in one process on what this machine has: one GPU, or a CPU in 32 bits where the
-    recipe asks for more; without a treatment that labels with finished runs."""
+    recipe asks for more; without a treatment that labels with finished runs, and without a test, which may need some,
+    too."""
     import torch
     from omegaconf import open_dict
 
@@ -112,6 +113,7 @@ def on_this_device(cfg: Any) -> Any:
     with open_dict(local):
         if labels_with_runs(cfg):
             local.pseudo = local.stage_one = None
+        local.testing = None
         local.trainer.devices = 1
         for key in ("strategy", "num_nodes", "plugins", "sync_batchnorm"):
             local.trainer.pop(key, None)

@@ -31,6 +31,7 @@ def evaluate(cfg: Any) -> dict[str, Any]:
     from detlab.data.relabel import fingerprint, relabel
     from detlab.logs import quiet
     from detlab.outputs import pr_curves, rounded, save_examples, save_predictions
+    from detlab.pseudo.origins import tested_with
     from detlab.runs import RunFolder, config_hash, write_atomic
     from detlab.validate import validate
 
@@ -68,7 +69,7 @@ def evaluate(cfg: Any) -> dict[str, Any]:
         "checkpoint": str(cfg.ckpt_path), "data": merged.data.name, "split": cfg.split, "images": len(index),
         "device": torch.cuda.get_device_name() if module.device.type == "cuda" else module.device.type,
         "test": {name: rounded(value) for name, value in metrics.items()}, "pr_curves": pr_curves(module, "test"),
-        **after,
+        **after, **({"tested_with": others} if (others := tested_with(after)) else {}),
     }  # fmt: skip
     write_atomic(folder.metrics, json.dumps(content, indent=1))
     print_metrics(metrics, f"{merged.data.name} {cfg.split}: {len(index)} images")

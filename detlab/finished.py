@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from detlab.build import build_datamodule, build_module, evaluation_loader, load
 from detlab.data.datamodule import DetectionDataModule
 from detlab.data.index import AnnotationIndex
 from detlab.lit import LitDetector
+from detlab.pseudo.origins import refuse_unfinished
 from detlab.structures import Batch, Detections
+from detlab.testing import Ensemble
 
 
 @dataclass
@@ -71,3 +74,19 @@ def load_finished(
     module = build_module(config, classes, training=False)
     load_weights(module, state, ckpt_path)
     return Finished(config, classes, module, build_datamodule(config), home, device)
+
+
+def ensemble(runs: list[str]) -> Ensemble:
+    """How pictures are tested by a detector and those of finished `runs`, folders or checkpoints, together.
+
+    Raises UserError for what is neither, ValueError for none.
+    """
+    for run in runs:
+        if not Path(run).is_file():
+            refuse_unfinished("testing.runs", run, before="it is asked together with others")
+    return Ensemble([partial(_member, run) for run in runs])
+
+
+def _member(run: str) -> LitDetector:
+    alone = {"testing": {"_target_": "detlab.testing.Single"}}  # an ensemble's run stands for its own detector
+    return load_finished(run, torch.device("cpu"), alone).module.eval().requires_grad_(False)

@@ -20,7 +20,7 @@ from detlab.metrics.iou_error import IoUError
 from detlab.metrics.mean_ap import DetectionMetrics
 from detlab.models.faster_rcnn import FasterRCNN, FirstStage
 from detlab.models.rois import draws_of
-from detlab.postprocess import Postprocess
+from detlab.postprocess import Candidates, Postprocess
 from detlab.pseudo.treatment import Part, Treatment
 from detlab.schedule import Schedule
 from detlab.structures import BACKGROUND, Anchors, Assignment, Batch, Detections, Predictions, Targets
@@ -62,6 +62,8 @@ class LitDetector(LightningModule):
         self.schedule = schedule
         self.total_batch = total_batch
         self.testing = Single() if testing is None else testing
+        if (begin := getattr(self.testing, "begin", None)) is not None:
+            begin(self.classes)
         self.pseudo = Treatment() if pseudo is None else pseudo
         self.pseudo.begin(self.classes, None if schedule is None else schedule.iterations)
         self.metrics = nn.ModuleDict({f"{stage}_metrics": DetectionMetrics(classes) for stage in ("val", "test")})
@@ -178,6 +180,12 @@ class LitDetector(LightningModule):
         begin, data = getattr(self.criterion, "begin", None), getattr(self.trainer, "datamodule", None)
         if begin is not None and data is not None:
             begin(data.batches_per_epoch)
+
+    def candidates(self, images: Tensor, sizes: Tensor) -> Candidates:
+        """What is found in ``images [B, 3, H, W]`` of content ``sizes [B, 2]`` (height, width), in their pixels, before
+        any suppression."""
+        predictions, anchors = self(images)
+        return self.postprocess.candidates(predictions, anchors, sizes)
 
     def detect(self, batch: Batch, stage: str | None = None) -> list[Detections]:
         """Final boxes of each image of the batch, in pixels of the original files. stage: of an evaluation (val, test),

@@ -140,8 +140,8 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     if folder.holds_finished(config) and not cfg.overwrite:
         log.info("%s is finished already (overwrite=true runs it again).", folder.path)
         metrics = folder.read_metrics()
-        for name in replaced(metrics.get("learned_from", {}), config):
-            log.warning("%s holds another model than the one that %s learned from.", name, folder.path)
+        for name in replaced(metrics.get("learned_from", {}) | metrics.get("tested_with", {}), config):
+            log.warning("%s holds another model than the one that %s was made with.", name, folder.path)
         return metrics
     trained = find_trained(config)
     group.start(rehearse_trainer(cfg).world_size, "from detlab.train import follow; follow()")
@@ -196,7 +196,7 @@ def _fit(
     from detlab.callbacks.speed import Speed
     from detlab.logs import quiet
     from detlab.outputs import save_results
-    from detlab.pseudo.origins import learned_from
+    from detlab.pseudo.origins import learned_from, tested_with
     from detlab.runs import git_commit
 
     quiet()
@@ -269,6 +269,7 @@ def _fit(
                 else {}
             ),
             **({"learned_from": models} if models else {}),
+            **({"tested_with": others} if (others := tested_with(config)) else {}),
         }
         saved = save_results(folder, module, data, result, values, pictures=cfg.logger.pictures, tracker=tracker)
     finally:

@@ -580,6 +580,9 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
         "regions drawn without any": ("train method=faster_rcnn detector.sampler.number=0", nothing),
         "votes of no width": ("train method=paa postprocess.nms.sigma=0", nothing),
         "multi-scale testing at no scale": ("train testing=multi_scale testing.scales=[]", nothing),
+        "an ensemble of one": ("train testing=ensemble testing.runs=[]", nothing),
+        "an ensemble with a run that is not there": ("train testing=ensemble testing.runs=[runs/none]", nothing),
+        "an ensemble with nobody named": ("train testing=ensemble", nothing),
         "a patience of none": ("train callbacks.barren.patience=0", nothing),
         "a picture for assignments without its boxes": (
             "train callbacks=assignments callbacks.assignments.own_picture=x.png",

@@ -19,6 +19,7 @@ from detlab.build import build_datamodule, rehearse
 from detlab.experiments import rows_in
 from detlab.launch import CONFIG_DIR, groups
 from detlab.pseudo.classifier import ProxyClassifier, save
+from detlab.stages import FOLDERS
 from detlab.study.definition import EXPERIMENTS, find_studies, read_study
 from detlab.validate import validate
 
@@ -72,6 +73,8 @@ def needed(tmp_path_factory):
     (folder / "a/metrics.json").write_text('{"status": "finished", "classes": ["car", "cat"]}')
     found = {
         "teacher": [f"pseudo.teacher={folder / 'a'}"],
+        "second": [f"pseudo.second={folder / 'a'}"],
+        "testing": [f"testing.runs=['{folder / 'a'}']"],
         "proxy": [f"pseudo.classifier={folder / 'h.ckpt'}"],
         "offline": [f"pseudo.detectors=[{{run: '{folder / 'a'}'}}]"],
     }
@@ -107,8 +110,11 @@ def test_a_row_at_mini_scale_differs_in_what_it_studies_alone(row, needed):
 
 def of_row(row, needed):
     """The overrides for the finished runs that a row names."""
-    labelled = row.startswith("certainty/") and composed(f"experiment={row}").get("pseudo")
-    return needed["teacher" if labelled and labelled.teacher else row.rpartition("/")[2].partition("_")[0]]
+    cfg = composed(f"experiment={row}")
+    named = [key for key in ("teacher", "second") if (cfg.get("pseudo") or {}).get(key)]
+    named += ["testing"] if (cfg.get("testing") or {}).get("runs") else []
+    named = named or [row.rpartition("/")[2].partition("_")[0]]
+    return [word for key in named for word in needed[key]]
 
 
 def _build(cfg):
@@ -245,6 +251,22 @@ def test_multi_scale_rows_differ_from_their_row_after_training_alone(row):
     changed = {key for key in ours if ours[key] != other.get(key)}
     assert {"testing"} <= changed - {"name", "trained_as"} <= {"testing", "postprocess"}
     assert row == f"{ours['trained_as']}_ms"
+
+
+def test_two_students_are_tested_together_with_the_weights_of_their_own_rows():
+    """The first, once its teachers are there, is what `together` would train but for its test."""
+    resolved = [OmegaConf.to_container(composed(f"experiment=certainty/table3/{row}"), resolve=True)
+                for row in ("first", "together")]  # fmt: skip
+    first, together = resolved
+    for key, folder in FOLDERS.items():
+        assert first["pseudo"][key] is None
+        first["pseudo"][key] = f"{first['run_dir']}/{folder}"  # as training itself makes them
+    changed = {key for key in together if together[key] != first.get(key)}
+    assert changed == {"name", "run_dir", "trained_as", "testing"}
+    assert together["trained_as"] == first["name"]
+    second = composed("experiment=certainty/table3/second")
+    assert together["testing"]["runs"] == [second.run_dir]
+    assert (second.pseudo.teacher, second.pseudo.second) == (first["pseudo"]["second"], first["pseudo"]["teacher"])
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: f"{path.parent.name}/{path.stem}")

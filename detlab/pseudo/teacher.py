@@ -160,8 +160,7 @@ class TeacherLabels(Treatment):
         candidates = []
         for teacher in self.teachers:
             teacher.to(views.device)
-            predictions, anchors = teacher(views)
-            candidates.append(teacher.postprocess.candidates(predictions, anchors, sizes))
+            candidates.append(teacher.candidates(views, sizes))
         return self.teachers[0].postprocess.finish(together(candidates), len(views))
 
     @torch.no_grad()

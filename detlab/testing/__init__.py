@@ -1,4 +1,5 @@
-"""How a batch of pictures is looked at in a test: once, or at several sizes and mirrored; see ``conf/testing/``."""
+"""How a batch of pictures is looked at in a test: once, at several sizes and mirrored, or by several detectors; see
+``conf/testing/``."""
 
 from __future__ import annotations
 
@@ -9,16 +10,18 @@ from torch import Tensor
 
 from detlab.postprocess import Postprocess
 from detlab.structures import Anchors, Batch, Detections, Predictions
+from detlab.testing.ensemble import Ensemble
 from detlab.testing.multi_scale import MultiScale
 
-__all__ = ["MultiScale", "Single", "Testing"]
+__all__ = ["Ensemble", "MultiScale", "Single", "Testing"]
 
 
 @runtime_checkable
 class Testing(Protocol):
     """From a batch to the detections of each of its images, in the batch's pixels.
 
-    detector: images ``[B, 3, H, W]`` → predictions and anchors.
+    detector: images ``[B, 3, H, W]`` → predictions and anchors. One that has to know the classes has a method
+    ``begin(classes)``, which is called once.
     """
 
     def __call__(

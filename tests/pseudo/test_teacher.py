@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detlab.errors import UserError
-from detlab.lit import by_part
+from detlab.lit import LitDetector, by_part
 from detlab.postprocess import Postprocess
 from detlab.pseudo.teacher import TeacherLabels
 from detlab.pseudo.treatment import Part
@@ -22,6 +22,8 @@ BOXES = torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 40], [50, 0, 60, 30], [0, 5
 
 class Told(nn.Module):
     """In every picture the same boxes; `scores [A, C]`, certainty `quality [A]`. Remembers what it was shown."""
+
+    candidates = LitDetector.candidates
 
     def __init__(self, scores: Tensor, quality: Tensor | None = None) -> None:
         super().__init__()

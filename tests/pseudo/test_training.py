@@ -69,7 +69,7 @@ def test_a_classifier_that_is_sure_of_nothing_is_said_to_be(detlab, toy, tmp_pat
     save(ProxyClassifier(CLASSES, torch.tensor([[16, 16], [32, 24]]), width=0.25), classifier)
     skipped = detlab(*again)
     assert "is finished already" in skipped.out
-    assert "h.ckpt holds another model than the one that run learned from." in skipped.out
+    assert "h.ckpt holds another model than the one that run was made with." in skipped.out
 
     (tmp_path / "run/metrics.json").unlink()  # as if it had been cut off
     resumed = detlab(*again)

@@ -224,10 +224,12 @@ def test_a_bad_scale_is_refused_before_anything_is_read(detlab, tmp_path) -> Non
 
 
 @pytest.mark.parametrize("option", sorted(path.stem for path in Path(CONFIG_DIR / "testing").glob("*.yaml")))
-def test_the_configs_build(option: str) -> None:
+def test_the_configs_build(option: str, tmp_path) -> None:
+    (tmp_path / "b.ckpt").touch()
+    others = [f"testing.runs=[{tmp_path / 'b.ckpt'}]"] if option == "ensemble" else []
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         assert "testing" not in compose("train")  # so that runs from before keep their identity
-        cfg = compose("train", [f"testing={option}", "postprocess=voting"])
+        cfg = compose("train", [f"testing={option}", "postprocess=voting", *others])
     scheme = instantiate(cfg.testing, _convert_="all")
     assert isinstance(scheme, testing.Testing)
     if option == "multi_scale_released":
