@@ -130,7 +130,7 @@ def gaps(table: Table) -> list[Gap]:
 def mending(table: Table) -> list[str]:
     """The commands that close the gaps: the row's own for one row, else the table's, which skips what is finished."""
     commands = list(dict.fromkeys(gap.command for gap in gaps(table) if gap.command))
-    return [table.command] if len(commands) > 1 and table.command else commands
+    return table.command.splitlines() if len(commands) > 1 and table.command else commands
 
 
 def mean_of(row: TableRow, name: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -42,9 +43,9 @@ def table_of_study(
     }
     everything = [run for row in found.values() for run in row]
     wanted = sorted({run.seed for run in everything}) or list(seeds or SEEDS)
-    chosen = _chosen(setting, everything)
+    chosen = {row.name: _chosen(setting, [*found[row.name], *everything]) for row in study.rows}
     rows = [
-        TableRow(row.name, row.title, row.paper, found[row.name], _command([row.experiment], chosen, wanted))
+        TableRow(row.name, row.title, row.paper, found[row.name], _command([row.experiment], chosen[row.name], wanted))
         for row in study.rows
     ]
     names = [row.name for row in rows]
@@ -59,7 +60,7 @@ def table_of_study(
         ],
         source=study.source,
         notes=study.notes,
-        command=_command(_experiments(study), chosen, wanted),
+        command=_commands(study, chosen, wanted),
         by_class=study.by_class,
     )
 
@@ -88,7 +89,8 @@ def _experiments(study: Study) -> list[str]:
 
 def _chosen(setting: str, runs: Sequence[Run]) -> list[str]:
     """The overrides that lead to a setting. A scale's name says little of where its data lie; a name of one's own is
-    explained by the command of a run that has it, and without one taken for that of a data config."""
+    explained by the command of the first of `runs` that has it, whose seed may be part of other runs' folders there,
+    and without one taken for that of a data config."""
     if setting == "mini":
         return []
     config: Mapping[str, Any] = next((run.config for run in runs if run.config), {})
@@ -99,8 +101,19 @@ def _chosen(setting: str, runs: Sequence[Run]) -> list[str]:
     for run in runs:
         words = shlex.split(str(run.result.get("command") or ""))
         if f"setting={setting}" in words:
-            return [word for word in words if "=" in word and not word.startswith(_OF_A_RUN)]
+            kept = [word for word in words if "=" in word and not word.startswith(_OF_A_RUN)]
+            return [re.sub(rf"/seed={run.seed}\b", "/seed=${seed}", word) for word in kept]
     return [f"scale={config.get('scale_name') or 'small'}", f"data={setting}", f"setting={setting}"]
+
+
+def _commands(study: Study, chosen: Mapping[str, Sequence[str]], seeds: Sequence[int]) -> str:
+    """What trains the table: a line, or several where rows were made with different overrides."""
+    by_words: dict[tuple[str, ...], list[str]] = {}
+    for row in study.rows:
+        by_words.setdefault(tuple(chosen[row.name]), []).append(row.experiment)
+    if len(by_words) == 1:
+        return _command(_experiments(study), next(iter(by_words)), seeds)
+    return "\n".join(_command(list(dict.fromkeys(rows)), words, seeds) for words, rows in by_words.items())
 
 
 def _command(experiments: Sequence[str], chosen: Sequence[str], seeds: Sequence[int]) -> str:

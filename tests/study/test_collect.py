@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from detlab.errors import UserError
+from detlab.pages.content import mending
 from detlab.study.collect import commits, config_differences, table_of_folder, table_of_study
 from detlab.study.definition import ClaimSpec, RowSpec, Study
 
@@ -113,6 +114,27 @@ def test_commands_of_a_setting_by_another_name_are_those_of_its_runs(runs, make_
     assert table_of_study(study(), runs, "birds_5").rows[0].command == (
         f"detlab train -m experiment=paper/table/a {trained} seed=0"
     )
+
+
+def test_commands_name_the_folder_of_each_seed_and_what_each_row_was_made_with(runs, make_run):
+    """Rows that begin with the weights of other runs, of their own kind and seed; the third has not been trained."""
+    of_all = "setting=birds_5 scale=small"
+    for name, seed in (("a", 1), ("b", 2)):
+        words = f"start_from=runs/t/{name}/mini/seed={seed} lr.seed={seed} {of_all}"
+        command = f"detlab train experiment=paper/table/{name} seed={seed} {words}"
+        make_run(runs / f"paper/table/{name}/birds_5/seed={seed}", {}, AP=0.3, command=command)
+    rows = (*ROWS, RowSpec("c", "C", {}, "paper/table/c"))
+    table = table_of_study(study(rows), runs, "birds_5")
+    start, rest = "'start_from=runs/t/{}/mini/seed=${{seed}}'", f"lr.seed={{}} {of_all} seed=1,2"
+    first, second = (f"{start} {rest}".format(name, seed) for name, seed in (("a", 1), ("b", 2)))
+    assert [row.command for row in table.rows] == [
+        f"detlab train -m experiment=paper/table/{name} {words}" for name, words in zip("abc", (first, second, first))
+    ]
+    assert table.command.splitlines() == [
+        f"detlab train -m experiment=paper/table/a,paper/table/c {first}",
+        f"detlab train -m experiment=paper/table/b {second}",
+    ]
+    assert mending(table) == [table.rows[2].command]
 
 
 def test_runs_of_a_folder_are_rows_that_differ_in_nothing_but_the_seed(runs):
