@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +24,32 @@ def figure3(runs: Runs) -> Drawing:
     """Which share of the boxes that a teacher is sure of reaches an IoU with a withheld object of its class."""
     rows = [PLAIN, INTERVALS]
     found = runs.of(rows)
-    shares = {row: np.array([share_by_iou(run) for run in found[row]]) for row in rows}
+    sure = {row: [sure_boxes(run) for run in found[row]] for row in rows}
+    shares = {row: np.array([100 * share_reaching(each.iou, IOU_THRESHOLDS) for each in sure[row]]) for row in rows}
     panels = beside_and_change(
         found, NAMES, IOU_THRESHOLDS, shares,
         ("Pseudo-boxes that reach an IoU", "Change from the class score alone"),
         ("IoU threshold", "share of pseudo-boxes, %", "difference, percentage points"),
     )  # fmt: skip
-    return Drawing(panels, f"Boxes of teachers with a score of at least {TAU} in unlabelled pictures, {seeds(found)}.")
+    counts = " and ".join(f"{np.mean([each.a_picture for each in sure[row]]):.1f} by {NAMES[row]}" for row in rows)
+    return Drawing(
+        panels,
+        f"Boxes of teachers with a score of at least {TAU} in unlabelled pictures, {seeds(found)}: "
+        f"of a picture {counts}. Fewer boxes are surer ones.",
+    )
 
 
-def share_by_iou(run: Run, tau: float = TAU) -> NDArray[np.float64]:
-    """In per cent of the boxes of score `tau` and above, at each of `IOU_THRESHOLDS`; nan where there are none.
+class Sure(NamedTuple):
+    """iou ``[N]``: of each box with the withheld object of its class that it overlaps most, see `best_iou`; a_picture:
+    how many there are, the mean."""
 
-    Raises UserError where nobody knows what was withheld.
-    """
+    iou: NDArray[np.float64]
+    a_picture: float
+
+
+def sure_boxes(run: Run, tau: float = TAU) -> Sure:
+    """The boxes of score `tau` and above in unlabelled pictures. Raises UserError where nobody knows what was
+    withheld."""
     import torch
 
     from detlab.finished import load_finished
@@ -60,4 +72,5 @@ def share_by_iou(run: Run, tau: float = TAU) -> NDArray[np.float64]:
     if not parts:
         raise UserError(f"{run.folder}: none of its unlabelled pictures can be read.")
     found = Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    return 100 * share_reaching(best_iou(found.rows(found.score >= tau), truth), IOU_THRESHOLDS)
+    sure = found.rows(found.score >= tau)
+    return Sure(best_iou(sure, truth), len(sure.score) / len(parts))

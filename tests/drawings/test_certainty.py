@@ -96,12 +96,15 @@ def test_figure3_shows_how_well_sure_boxes_of_unlabelled_pictures_sit(make_run, 
     for row in (certainty_teachers.PLAIN, certainty_teachers.INTERVALS):
         config = make_run(row) / "config.yaml"
         config.write_text(yaml.safe_dump({"name": row, "seed": 0, "data": teacher}))
-    lines, change = figure3(Runs(tmp_path / "runs", "mini")).panels
+    drawing = figure3(Runs(tmp_path / "runs", "mini"))
+    lines, change = drawing.panels
     # 0.9 of the width in common of 1.1: an IoU of 0.818 for all that count.
     expected = np.where(IOU_THRESHOLDS <= 0.9 / 1.1, 100.0, 0.0)
     for series in lines.series:
         np.testing.assert_allclose(series.y, expected)
     assert not change.series[0].y.any()
+    # Of two boxes of each of a picture's objects one is sure.
+    assert "one seed: of a picture 2.0 by class score and 2.0 by class score and certainty." in drawing.caption
 
 
 def test_figure4_draws_both_students_on_pictures_spread_over_the_set(make_run, predictions, tmp_path):
