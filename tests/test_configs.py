@@ -58,6 +58,7 @@ def finished_runs(tmp_path_factory) -> None:
     (folder / "a/metrics.json").write_text('{"status": "finished", "classes": ["car"]}')
     NEEDS["pseudo=proxy"] = [f"pseudo.classifier={folder / 'h.ckpt'}"]
     NEEDS["pseudo=offline"] = [f"pseudo.detectors=[{{run: '{folder / 'a'}'}}]"]
+    NEEDS["testing=ensemble"] = [f"testing.runs=['{folder / 'a'}']"]
 
 
 @pytest.fixture(scope="module", autouse=True)
