@@ -13,7 +13,8 @@ SOURCES = "data.sources."
 
 def tidy(arguments: Sequence[str], groups: Mapping[str, Sequence[str]], rows: Sequence[str] = ()) -> list[str]:
     """The command line with every value in quotes that Hydra's grammar would refuse bare, such as the path in
-    ``ckpt_path=runs/x/seed=0``, and with ``experiment=glob(...)`` written out; flags go first, as Hydra wants them.
+    ``ckpt_path=runs/x/seed=0`` or those in ``testing.runs=[runs/x/seed=0,runs/y/seed=0]``, and with
+    ``experiment=glob(...)`` written out; flags go first, as Hydra wants them.
 
     groups: the options of each config group; rows: those of `experiment`. Raises UserError for an argument that is
     neither a flag (``-m``) nor ``key=value``, for two sources of one name, and for a group's option that does not
@@ -51,10 +52,8 @@ def _tidy(argument: str, groups: Mapping[str, Sequence[str]], rows: Sequence[str
     key, equals, value = argument.partition("=")
     if not equals or not key.strip("+@"):
         raise UserError(f"'{argument}' is no setting; write key=value, such as seed=1.")
-    quote = next((q for q in "\"'" if q not in value), "")
-    quoted = f"{key}={quote}{value}{quote}"
     parser = OverridesParser.create()
-    for candidate in (argument, quoted):
+    for candidate in (argument, *(f"{key}={quoted}" for quoted in _quoted(value))):
         try:
             parsed = parser.parse_override(candidate).value()
         except HydraException:
@@ -68,6 +67,15 @@ def _tidy(argument: str, groups: Mapping[str, Sequence[str]], rows: Sequence[str
             _check_option(group, folder, parsed, groups[folder])
         return candidate
     return argument
+
+
+def _quoted(value: str) -> list[str]:
+    """`value` in quotes, and before that, where it is a list, with each of its entries in quotes."""
+    quote = next((q for q in "\"'" if q not in value), "")
+    whole, inner = f"{quote}{value}{quote}", value[1:-1]
+    if value != f"[{inner}]" or not inner or set(inner) & set("[]{}\"'"):
+        return [whole]
+    return ["[" + ",".join(f'"{entry.strip()}"' for entry in inner.split(",")) + "]", whole]
 
 
 def _check_option(group: str, folder: str, value: Any, options: Sequence[str]) -> None:
