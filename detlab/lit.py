@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -165,6 +166,8 @@ class LitDetector(LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self.pseudo.after_step(self.detector)  # before any callback saves a checkpoint
+        if (after_step := getattr(self.criterion, "after_step", None)) is not None:
+            after_step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if state := self.pseudo.state_dict():
@@ -175,11 +178,13 @@ class LitDetector(LightningModule):
             self.pseudo.load_state_dict(checkpoint["pseudo"])
 
     def on_train_start(self) -> None:
-        """A criterion may go by epochs (self-balancing of aLRP): its `begin` is told how many batches one has. To
-        Lightning the whole training is one epoch."""
+        """A criterion may go by time (self-balancing of aLRP): its `begin` is told how many optimizer steps an epoch
+        and the whole training have, and its `after_step` when one is over. To Lightning the training is one epoch."""
         begin, data = getattr(self.criterion, "begin", None), getattr(self.trainer, "datamodule", None)
         if begin is not None and data is not None:
-            begin(data.batches_per_epoch)
+            assert self.schedule is not None
+            epoch = math.ceil(data.batches_per_epoch / self.trainer.accumulate_grad_batches)
+            begin(epoch, self.schedule.iterations)
 
     def candidates(self, images: Tensor, sizes: Tensor) -> Candidates:
         """What is found in ``images [B, 3, H, W]`` of content ``sizes [B, 2]`` (height, width), in their pixels, before

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from detlab.callbacks.checkpoints import load_checkpoint
+from detlab.losses.self_balance import SelfBalance
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -85,9 +86,9 @@ def test_a_finished_run_is_skipped_and_a_changed_one_refused(detlab, tiny):
         ([], 4),
         (["callbacks=ema"], 4),
         (["callbacks=ema"], 3),
-        (["method=alrp"], 1),  # an epoch is two batches
-        (["method=alrp"], 2),
-        (["method=alrp", "callbacks=ema"], 3),
+        (["method=alrp"], 2),  # 1 % of the training is one iteration, at least
+        (["method=alrp", "loss.period=2"], 1),
+        (["method=alrp", "loss.period=2", "callbacks=ema"], 3),
         (["method=alrp", "loss.period=2"], 4),
     ],
 )
@@ -111,21 +112,33 @@ def test_a_stopped_run_goes_on_bit_for_bit(detlab, tiny, power_cut, extra, stop)
         assert [row[name] for row in histories[0]] == [row[name] for row in histories[1]]
 
 
-def test_self_balancing_goes_by_epochs(detlab, tiny):
-    """The factor of the boxes is 50 for an epoch, then the ratio of the last epoch's means."""
-    assert detlab("train", *tiny, "run_dir=run", "logger=csv", "method=alrp", "report=false",
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_self_balancing_goes_by_periods_of_optimizer_steps(detlab, tiny, accumulate):
+    """The factor of the boxes is 50 until the last iteration of the first period, from there on the ratio of means."""
+    assert detlab("train", *tiny, "run_dir=run", "logger=csv", "method=alrp", "report=false", "loss.period=2",
+                  f"trainer.accumulate_grad_batches={accumulate}",
                   "schedule.iterations=7", "schedule.val_every=7").status == 0  # fmt: skip
     rows = [row for row in read_rows("run/metrics.csv") if row["train/loss"]]
     factors, total, boxes = (
         [float(row[f"train/{n}"]) for row in rows] for n in ("box_factor", "loss", "loss_localization")
     )
     assert len(rows) == 7
-    assert factors[:2] == [50, 50]
-    for epoch in (1, 2, 3):
-        last = slice(2 * epoch - 2, 2 * epoch)
-        for factor in factors[2 * epoch : 2 * epoch + 2]:
-            assert factor == pytest.approx(sum(total[last]) / sum(boxes[last]), rel=1e-5)
-    assert len({round(factor, 3) for factor in factors}) == 4
+    assert factors[0] == 50
+    assert len(set(factors)) == 4
+    for last in (1, 3, 5):
+        assert factors[last] == factors[last + 1] != factors[last - 1]
+        if accumulate == 1:  # else the history has only one of an iteration's batches
+            both = slice(last - 1, last + 1)
+            assert factors[last] == pytest.approx(sum(total[both]) / sum(boxes[both]), rel=1e-5)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_self_balancing_is_told_how_long_an_epoch_and_the_training_are(detlab, tiny, monkeypatch, accumulate):
+    told = []
+    monkeypatch.setattr(SelfBalance, "begin", lambda _, *lengths: told.append(lengths))
+    assert detlab("train", *tiny, "run_dir=run", "logger=csv", "method=alrp", "report=false", "schedule.iterations=3",
+                  f"trainer.accumulate_grad_batches={accumulate}", "schedule.val_every=3").status == 0  # fmt: skip
+    assert told == [({1: 2, 3: 1}[accumulate], 3)]
 
 
 def test_a_loss_that_is_not_finite_names_the_images_and_keeps_what_was_saved(detlab, tiny):

@@ -21,8 +21,8 @@ class ALRPCriterion(nn.Module):
     kind: the error of a box, "iou": (1 − IoU) / (1 − τ), "giou": (1 − GIoU) / 2 / (1 − τ), which at τ = 0.5 is
     1 − GIoU, in 0..2, so that the loss may exceed 1 (as in the original code, unclipped). delta: half the width of the
     ramp, the paper's only hyper-parameter. self_balance: the gradient of the localisation term, not its value, is
-    multiplied by the last epoch's ratio, `initial` before (§4.2); period: batches between its updates in place of an
-    epoch. target: see `detlab.losses.ranking.alrp_loss`.
+    multiplied by the ratio of the last period, `initial` before (§4.2); period: its optimizer steps, None: an epoch or
+    1 % of the training, whichever is shorter (`SelfBalance`). target: see `detlab.losses.ranking.alrp_loss`.
 
     `watched` holds what training logs beside the losses: ``box_factor``, the factor of the last batch.
 
@@ -73,10 +73,16 @@ class ALRPCriterion(nn.Module):
             self.watched["box_factor"] = factor
         return {"classification": classification, "localization": localization}
 
-    def begin(self, batches_per_epoch: int) -> None:
-        """Called by the training loop before its first batch."""
+    def begin(self, epoch: int, iterations: int) -> None:
+        """Called by the training loop before its first batch: how many optimizer steps an epoch, and the whole
+        training, have."""
         if self.balance is not None:
-            self.balance.begin(batches_per_epoch)
+            self.balance.begin(epoch, iterations)
+
+    def after_step(self) -> None:
+        """Called by the training loop after each step of the optimizer."""
+        if self.balance is not None:
+            self.balance.after_step()
 
     def extra_repr(self) -> str:
         return f"kind={self.kind}, delta={self.delta}, tau={self.tau}, target={self.target}"

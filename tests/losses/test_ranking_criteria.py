@@ -100,45 +100,68 @@ def test_self_balancing_scales_the_gradient_of_the_boxes_and_nothing_else(make_m
     torch.testing.assert_close(b, a)
 
 
-def test_the_factor_is_the_ratio_of_the_last_epochs_means() -> None:
-    balance = SelfBalance(initial=50.0)
-    balance.begin(3)
+def iteration(balance: SelfBalance, *seen: tuple[float, float]) -> list[float]:
+    """The factors of the calls of one step of the optimizer, each with its L and L_loc."""
+    factors = [float(balance(torch.tensor(total), torch.tensor(localization))) for total, localization in seen]
+    balance.after_step()
+    return factors
+
+
+def test_the_factor_is_the_ratio_of_the_last_periods_means() -> None:
+    """As the original code has it: the last iteration of a period takes the new factor already."""
+    balance = SelfBalance(initial=50.0, period=3)
     seen = [(0.9, 0.1), (0.8, 0.3), (0.4, 0.1)]
-    for total, localization in seen:
-        assert float(balance(torch.tensor(total), torch.tensor(localization))) == 50
     expected = sum(t for t, _ in seen) / sum(loc for _, loc in seen)
-    for _ in range(3):
-        assert float(balance(torch.tensor(0.5), torch.tensor(0.25))) == pytest.approx(expected)
-    assert float(balance.weight) == pytest.approx(2.0)
-    for _ in range(3):  # an epoch without positives
-        assert float(balance(torch.tensor(0.0), torch.tensor(0.0))) == pytest.approx(2.0)
+    assert [iteration(balance, values) for values in seen] == [[50], [50], [pytest.approx(expected)]]
+    factors = [iteration(balance, (0.5, 0.25)) for _ in range(3)]
+    assert factors == [[pytest.approx(expected)], [pytest.approx(expected)], [pytest.approx(2.0)]]
+    for _ in range(3):  # a period without positives
+        assert iteration(balance, (0.0, 0.0)) == [pytest.approx(2.0)]
     assert float(balance.weight) == pytest.approx(2.0)
 
 
-def test_a_period_takes_the_place_of_the_epoch() -> None:
+@pytest.mark.parametrize(
+    ("epoch", "iterations", "period"),
+    [(3665, 366_500, 3665), (300, 1250, 12), (7, 1250, 7), (2, 60, 1), (440, 43_980, 439)],
+)
+def test_a_period_is_an_epoch_but_at_most_a_hundredth_of_the_training(epoch, iterations, period) -> None:
+    balance = SelfBalance()
+    balance.begin(epoch, iterations)
+    assert balance.period == period
+    given = SelfBalance(period=5)
+    given.begin(epoch, iterations)
+    assert given.period == 5
+
+
+def test_iterations_are_steps_of_the_optimizer_however_many_calls_they_take() -> None:
     balance = SelfBalance(initial=5.0, period=2)
-    balance.begin(1000)
-    assert float(balance(torch.tensor(0.9), torch.tensor(0.1))) == 5
-    assert float(balance(torch.tensor(0.6), torch.tensor(0.2))) == 5
-    assert float(balance(torch.tensor(0.3), torch.tensor(0.3))) == pytest.approx(1.5 / 0.3)
+    assert iteration(balance, (0.9, 0.1), (0.6, 0.2)) == [5, 5]  # pictures with labels, and with pseudo-labels
+    assert iteration(balance, (0.3, 0.3), (0.2, 0.2)) == [pytest.approx(1.8 / 0.6), pytest.approx(2.0 / 0.8)]
+    assert iteration(balance, (0.6, 0.1), (0.6, 0.2)) == [pytest.approx(2.5)] * 2
+    assert iteration(balance) == []  # whose pictures could not be read
+    assert iteration(balance, (1.0, 0.1), (1.0, 0.1)) == [pytest.approx(4.0)] * 2
+    assert iteration(balance, (1.0, 0.1)) == [pytest.approx(10.0)]
 
 
-def test_the_state_survives_a_checkpoint_in_the_middle_of_an_epoch(make_matched) -> None:
-    criterion = ALRPCriterion()
-    criterion.begin(2)
+def test_the_state_survives_a_checkpoint_in_the_middle_of_a_period(make_matched) -> None:
+    criterion = ALRPCriterion(period=2)
+    criterion.begin(100, 1000)
     criterion(make_matched(5))
-    again = ALRPCriterion()
+    criterion.after_step()
+    again = ALRPCriterion(period=2)
     again.load_state_dict(criterion.state_dict())
-    again.begin(2)
+    again.begin(100, 1000)
     for one in (criterion, again):
         one(make_matched(3))
+        one.after_step()
     assert criterion.balance is not None
     assert again.balance is not None
     assert float(again.balance.weight) == float(criterion.balance.weight) != 50
+    assert (again.balance.sums == 0).all()
 
 
 def test_the_factor_is_equal_on_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = torch.tensor([0.5, 0.3, 1.0])
+    other = torch.tensor([0.5, 0.3])
     monkeypatch.setattr(self_balance_module, "reduce_mean", lambda value: (value + other) / 2)
     balance = SelfBalance(period=1)
     balance(torch.tensor(0.9), torch.tensor(0.1))
