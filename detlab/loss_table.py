@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hydra import compose, initialize_config_dir
@@ -18,13 +19,14 @@ from detlab.study.loss_parameters import Parameter, loss_parameters
 
 
 class Row(NamedTuple):
-    """A method: its loss as the paper writes it, the paper's count (None: not in its Table 1), and conf/loss/<this>
-    (None: the lab does not have it)."""
+    """A method: its loss as the paper writes it, the paper's count (None: not in its Table 1), conf/loss/<this> (None:
+    the lab does not have it), and the numbers of the loss that the method's detector holds."""
 
     method: str
     formula: str
     paper: int | None
     loss: str | None = None
+    elsewhere: tuple[str, ...] = ()
 
 
 PAPER = (
@@ -33,7 +35,13 @@ PAPER = (
     Row("FCOS (here: ATSS, with GIoU)", "FL + α IoU + β CE", 4, "focal_giou_centerness"),
     Row("DR Loss", "DR Loss + α SL1", 5),
     Row("FreeAnchor", "α log(max(exp(CE) × exp(β SL1))) + γ FL", 8),
-    Row("Faster R-CNN", "CE + α SL1 + β CE + γ SL1", 9),
+    Row(
+        "Faster R-CNN",
+        "CE + α SL1 + β CE + γ SL1",
+        9,
+        "faster_rcnn",
+        ("detector.sampler.number", "detector.sampler.positive", "detector.head.beta"),  # of the second stage
+    ),
     Row("CenterNet", "FL + FL + α L2 + β H + γ (SL1 + SL1)", 10),
     Row("aLRP Loss", "aLRP Loss", 1, "alrp_giou"),
 )
@@ -54,11 +62,16 @@ def methods() -> dict[str, list[str]]:
     return found
 
 
-def parameters(loss: str) -> list[Parameter]:
-    """The numbers of conf/loss/<loss>.yaml. Needs Hydra to be initialised with the lab's configs."""
+def parameters(loss: str, elsewhere: Sequence[str] = ()) -> list[Parameter]:
+    """The numbers of conf/loss/<loss>.yaml, and those that the method of its name holds at these keys of its config,
+    all of which count. Needs Hydra to be initialized with the lab's configs."""
     container = OmegaConf.to_container(compose(f"loss/{loss}").loss, resolve=False)
     assert isinstance(container, dict)
-    return loss_parameters({str(key): value for key, value in container.items()})
+    own = loss_parameters({str(key): value for key, value in container.items()})
+    if not elsewhere:
+        return own
+    method = compose("train", ["scale=paper", f"method={loss}"])
+    return [*own, *(Parameter(key, float(OmegaConf.select(method, key, throw_on_missing=True))) for key in elsewhere)]
 
 
 def main() -> None:
@@ -68,7 +81,7 @@ def main() -> None:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         taken = methods()
         for row in rows():
-            found = [p for p in parameters(row.loss) if p.counts] if row.loss else []
+            found = [p for p in parameters(row.loss, row.elsewhere) if p.counts] if row.loss else []
             table.add_row(
                 row.method,
                 row.formula,

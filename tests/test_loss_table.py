@@ -21,9 +21,10 @@ def configs():
 
 @pytest.mark.usefixtures("configs")
 def test_the_labs_configs_give_the_papers_counts():
-    counts = {row.method: sum(p.counts for p in parameters(row.loss)) for row in PAPER if row.loss}
+    counts = {row.method: sum(p.counts for p in parameters(row.loss, row.elsewhere)) for row in PAPER if row.loss}
     assert counts == {row.method: row.paper for row in PAPER if row.loss}
     assert (counts["AP Loss"], counts["Focal Loss"], counts["aLRP Loss"]) == (3, 4, 1)
+    assert counts["Faster R-CNN"] == 9  # three of which its detector has
 
 
 def test_fixed_numbers_are_what_their_class_takes():
@@ -42,4 +43,5 @@ def test_the_table_is_printed(capsys):
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert next(line for line in lines if line[:2] == ["Focal", "Loss"])[-2:] == ["4", "4"]
     assert next(line for line in lines if line[:2] == ["aLRP", "Loss"])[-2:] == ["1", "1"]
+    assert next(line for line in lines if line[:2] == ["Faster", "R-CNN"])[-2:] == ["9", "9"]
     assert next(line for line in lines if line[:1] == ["CenterNet"])[-2:] == ["–", "10"]

@@ -20,9 +20,12 @@ from typing import Any, NamedTuple
 FIXED = {
     "detlab.losses.alrp.ALRPCriterion": {
         "tau": "the IoU from which on a detection counts as true, part of the metric LRP (section 2.2)",
-        "initial": "scales the box gradient in the first epoch alone, never the value of the loss (section 4.2)",
+        "initial": "scales the box gradient in the first period alone, never the value of the loss (section 4.2)",
         "period": "how often the factor of the box gradient is updated, never the value of the loss (section 4.2)",
-    }
+    },
+    "detlab.losses.two_stage.TwoStageCriterion": {
+        "objectness_weight": "the unit of the other weights",  # whose terms it makes by itself
+    },
 }
 _WEIGHT = "_weight"
 
