@@ -11,6 +11,8 @@ KNOWN = (
     *("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "APs", "APm", "APl", "AR100", "mAP_voc"),
     "AP_rare",  # over the rarest third of the classes in training, ten at most
     *("oLRP", "oLRP_Loc", "oLRP_FP", "oLRP_FN", "rho"),
+    *("AP_lower", "AP75_lower", "AP90_lower", "AP_upper", "AP75_upper", "AP90_upper"),  # of callbacks=bounds
+    *("gradient_imbalance", "gradient_swing"),  # of callbacks=gradients
     "IoU_error",  # only of heads that predict the IoU of their boxes
     *("accuracy", "reject_AUROC", "ECE"),  # of proxy classifiers
     *("accuracy_patch_drop", "reject_AUROC_patch_drop", "ECE_patch_drop"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from detlab.callbacks.gradients import ClassificationGradients, gradient_sums
+from detlab.callbacks.gradients import ClassificationGradients, RatioStatistics, gradient_sums
 from detlab.errors import UserError
 from detlab.losses.alrp import ALRPCriterion
 from detlab.losses.classification import CrossEntropy, Focal
@@ -156,6 +157,33 @@ def test_alrp_loss_is_balanced():
     assert values["train/gradient_ratio"] == pytest.approx(1, rel=1e-5)
 
 
+def test_a_test_says_how_far_and_how_unsteadily_the_ratios_were_off_balance():
+    """0.1 and 1000 are one and three orders of magnitude off, both 2 from their mean; no other is a ratio."""
+    said: dict[str, float] = {}
+    module = SimpleNamespace(log_dict=lambda values, **_: said.update(values))
+    callback = ClassificationGradients()
+    callback.on_test_epoch_end(None, module)
+    assert said == {}  # nothing was logged
+    for ratio in (0.1, 0.0, float("nan"), float("inf")):
+        callback._ratios.add(ratio)
+    resumed = ClassificationGradients()
+    resumed.load_state_dict(callback.state_dict())
+    resumed._ratios.add(1000.0)
+    resumed.on_test_epoch_end(None, module)
+    expected = {"test/gradient_imbalance": 2.0, "test/gradient_swing": 2.0}
+    assert said == pytest.approx(expected)
+
+
+def test_ratios_are_counted_as_they_are_logged():
+    callback = ClassificationGradients(every=1)
+    rows = train(callback, lit(), [matched(), matched(1), matched(0)]).rows
+    logs = np.log10([values["train/gradient_ratio"] for _, values in rows[:2]])
+    assert callback._ratios.count == 2
+    assert callback._ratios.imbalance == pytest.approx(np.abs(logs).mean())
+    assert callback._ratios.swing == pytest.approx(logs.std())
+    assert np.isnan([RatioStatistics().imbalance, RatioStatistics().swing]).all()
+
+
 def test_overflow_is_left_out():
     module = lit()
     logger = train(ClassificationGradients(every=1), module, [matched()], scale=float("inf"))
@@ -187,3 +215,12 @@ def test_a_training_run_has_them_in_its_history(detlab, tiny):
     on, off, ratio = (history[f"train/gradient_{name}"][logged] for name in ("positives", "negatives", "ratio"))
     np.testing.assert_allclose(ratio, off / on, rtol=1e-6)
     assert (on > 0).all()
+    values = read_values("run", "gradient_")
+    logs = np.log10(ratio)
+    assert values == pytest.approx({"gradient_imbalance": np.abs(logs).mean(), "gradient_swing": logs.std()}, rel=1e-4)
+
+
+def read_values(run: str, prefix: str) -> dict[str, float]:
+    """What a run's test measured, of the names that begin so."""
+    test = json.loads((Path(run) / "metrics.json").read_text())["test"]
+    return {name: value for name, value in test.items() if name.startswith(prefix)}

@@ -1,5 +1,6 @@
 import pytest
 
+from detlab.callbacks.bounds import COLUMNS, ENDS
 from detlab.errors import UserError
 from detlab.metrics.mean_ap import DetectionMetrics
 from detlab.study.metric_names import KNOWN, PER_CLASS, check_metric
@@ -10,7 +11,9 @@ def test_the_known_metrics_are_those_that_are_measured():
         measured = set(DetectionMetrics(["car", "dog"]).compute())
     per_class = {f"{name}/{group}" for name in PER_CLASS for group in ("car", "dog")}
     classifiers = {f"{name}{how}" for name in ("accuracy", "reject_AUROC", "ECE") for how in ("", "_patch_drop")}
-    assert measured | {"IoU_error", "AP_rare"} | classifiers == set(KNOWN) | per_class
+    bounds = {f"{column}_{end}" for column in COLUMNS for end in ENDS}
+    balance = {"gradient_imbalance", "gradient_swing"}
+    assert measured | {"IoU_error", "AP_rare"} | bounds | balance | classifiers == set(KNOWN) | per_class
 
 
 @pytest.mark.parametrize(
