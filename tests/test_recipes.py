@@ -100,7 +100,7 @@ def test_every_recipe_is_a_row_s():
 def test_a_row_at_mini_scale_differs_in_what_it_studies_alone(row, needed):
     """Whatever its recipe, so that any two rows of any papers may be compared."""
     ours, usual = plain(f"experiment={row}"), plain("scale=mini")
-    studied = STUDIED | BESIDES.get(row.partition("/")[0], set())
+    studied = STUDIED | BESIDES.get(row.partition("/")[0], set()) | ({"schedule"} if row.endswith("_sgd") else set())
     assert {key for key in ours if ours[key] != usual.get(key)} <= studied
     assert ours["name"] == row
     cfg = composed(f"experiment={row}", *of_row(row, needed))
@@ -244,6 +244,29 @@ def test_what_is_asked_for_wins_over_the_recipe():
     assert (cfg.schedule.iterations, cfg.resize.size, cfg.backbone.name) == (180000, 800, "resnet34")
 
 
+@pytest.mark.parametrize("recipe", [name for name in groups()["recipe"] if name.startswith(("alrp", "ap_loss"))])
+def test_alrp_and_ap_loss_have_their_authors_detector_at_paper_scale_alone(recipe):
+    paper, mini = (composed(f"recipe={recipe}", "method=ap_loss", *words).detector for words in (["scale=paper"], []))
+    assert (paper.anchors.octaves, len(paper.anchors.ratios), paper.coder.weights) == (2, 3, [10, 10, 5, 5])
+    assert (mini.anchors.octaves, mini.coder.weights) == (3, [1, 1, 1, 1])
+
+
+@pytest.mark.parametrize("row", ["table2/ap_loss_code", "table4/ap_loss500_r101", "table4/ap_loss800_r101"])
+def test_ap_loss_has_the_box_loss_of_its_authors_at_paper_scale(row):
+    """A mean over the four offsets, quadratic up to 1: a quarter of the sum."""
+    cfg = composed(f"experiment=alrp/{row}", "scale=paper")
+    assert (cfg.loss.localization.beta, cfg.loss.localization_weight) == (1, 0.25)
+    assert (cfg.detector.anchors.octaves, cfg.detector.coder.weights) == (2, [10, 10, 5, 5])
+
+
+@pytest.mark.parametrize("row", ["alrp_iou", "alrp_iou_sb"])
+def test_the_rows_by_sgd_differ_in_nothing_else(row):
+    for scale, same in (("paper", set()), ("mini", {"schedule"})):
+        ours, other = (plain(f"experiment=alrp/table2/{name}", f"scale={scale}") for name in (f"{row}_sgd", row))
+        assert {key for key in ours if ours[key] != other[key]} - {"callbacks"} == {"name", *same}
+    assert (ours["schedule"]["lr"], ours["schedule"]["weight_decay"]) == (0.05, 1e-4)
+
+
 @pytest.mark.parametrize("row", [row for row in ROWS if row.endswith("_ms")])
 def test_multi_scale_rows_differ_from_their_row_after_training_alone(row):
     ours = plain(f"experiment={row}", "scale=paper")
@@ -284,6 +307,11 @@ def test_every_study_can_be_read(path):
         ("alrp/table2/alrp_iou", "loss.self_balance", False),
         ("alrp/table2/alrp_iou", "loss.kind", "iou"),
         ("alrp/table2/alrp_iou_sb", "loss.self_balance", True),
+        ("alrp/table2/alrp_iou_sb_sgd", "schedule.optimizer", "sgd"),
+        ("alrp/table2/alrp_iou_sgd", "loss.self_balance", False),
+        ("alrp/table2/ap_loss_code", "loss.localization.beta", 1.0),
+        ("alrp/table2/ap_loss_code", "detector.coder.weights", [10, 10, 5, 5]),
+        ("alrp/table2/ap_loss", "detector.coder.weights", [1, 1, 1, 1]),
         ("alrp/table2/alrp_giou_sb", "loss.kind", "giou"),
         ("alrp/table2/alrp_giou_sb", "postprocess.score_threshold", 0.0),
         ("alrp/atss/one_atss", "assigner._target_", "detlab.assigners.atss.ATSS"),
