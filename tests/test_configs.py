@@ -179,12 +179,26 @@ def test_what_fits_two_stages_is_not(extra: str) -> None:
     checked(["method=faster_rcnn", extra])
 
 
-@pytest.mark.parametrize(("scale", "levels"), [("mini", [2, 3, 4]), ("mini_2x", [2, 3, 4]), ("paper", [2, 3, 4, 5, 6])])
+@pytest.mark.parametrize(
+    ("scale", "levels"),
+    [("mini", [2, 3, 4]), ("mini_2x", [2, 3, 4]), ("mini_wide", [2, 3, 4, 5]), ("paper", [2, 3, 4, 5, 6])],
+)
 def test_a_method_may_want_something_of_its_own_at_a_scale(scale: str, levels: list[int]) -> None:
     cfg = checked([f"scale={scale}", "method=faster_rcnn"])
     assert cfg.detector.fpn.levels == levels
     assert cfg.detector.anchors.levels == levels
     assert checked([f"scale={scale}", "method=faster_rcnn", "detector.fpn.levels=[3,4]"]).detector.fpn.levels == [3, 4]
+
+
+@pytest.mark.parametrize("row", ["paa", "iou"])
+def test_the_wide_scale_has_scenes_and_a_pyramid_of_its_own(row: str) -> None:
+    experiment = f"experiment=paa/table1_right/{row}"
+    wide, usual = checked([experiment, "scale=mini_wide"]), checked([experiment, "scale=mini_2x"])
+    assert wide.run_dir == f"runs/paa/table1_right/{row}/mini_wide/seed=0"
+    assert (wide.data.name, wide.data.size) == ("scenes_wide", 160)
+    assert wide.detector.anchors.levels == [3, 4, 5, 6]
+    for same in ("schedule", "assigner", "loss", "backbone", "loader"):
+        assert wide[same] == usual[same]
 
 
 @pytest.mark.parametrize(("scale", "tau"), [("mini", 0.6), ("mini_2x", 0.6), ("small", 0.5), ("paper", 0.7)])

@@ -55,9 +55,11 @@ class ProxyPseudoLabels(Treatment):
     before the first pseudo-label, or, below 1, that share of the training, since a random detector's boxes are useless
     (not in the paper). max_iou: θ1.
     confidence: θ2. beta: of Eq. 2; with β > 0, p̃(c) is scaled to the sum that the classifier's part has. patches,
-    copies, flip: patch-drop's s and m (Eq. 1), and mirrored views. objectness: p̃(O) is the classifier's highest
-    probability ("proxy", the paper), or that times the detector's score ("product", traces of the authors' runs, with
-    min_score 0.8).
+    copies, flip: patch-drop's s and m (Eq. 1), and mirrored views. views: a region is shown "all" of them, and h̄ is
+    Eq. 1 to the letter, or only "enough" to settle whether it gets a label and which: h̄ is then the mean of fewer
+    views for regions without a label, and for all where confidence is at most 1 − 1 / views (2/3 of three).
+    objectness: p̃(O) is the classifier's highest probability ("proxy", the paper), or that times the detector's score
+    ("product", traces of the authors' runs, with min_score 0.8).
 
     To bound the cost, which the paper does not (it sends all A · g² boxes): min_score of the detector, of boxes that
     overlap each other by more than `nms` the best, and of those the best `cap` of an image go to the classifier, the
@@ -98,6 +100,7 @@ class ProxyPseudoLabels(Treatment):
         patches: int = 3,
         copies: int = 2,
         flip: bool = False,
+        views: Literal["enough", "all"] = "enough",
         unsure: Literal["background", "spare"] = "background",
         objectness: Literal["proxy", "product"] = "proxy",
         min_score: float = 0.05,
@@ -119,6 +122,8 @@ class ProxyPseudoLabels(Treatment):
             raise ValueError(f"Expected patches of at least 1, got {patches}.")
         if cap not in ("auto", None) and (not isinstance(cap, int) or cap < 1):
             raise ValueError(f"Expected cap of at least 1, auto or null, got {cap!r}.")
+        if views not in ("enough", "all"):
+            raise ValueError(f"Expected views enough or all, got {views!r}.")
         if unsure not in ("background", "spare"):
             raise ValueError(f"Expected unsure background or spare, got {unsure!r}.")
         if objectness not in ("proxy", "product"):
@@ -129,7 +134,7 @@ class ProxyPseudoLabels(Treatment):
             raise ValueError(f"Expected classes any or unannotated, got {classes!r}.")
         self.classifier = load(classifier) if isinstance(classifier, str) else classifier
         self.start, self.max_iou, self.confidence, self.beta = start, max_iou, confidence, beta
-        self.patches, self.copies, self.flip = patches, copies, flip
+        self.patches, self.copies, self.flip, self.views = patches, copies, flip, views
         self.unsure, self.objectness, self.min_score, self.nms = unsure, objectness, min_score, nms
         self.automatic = cap == "auto"
         self.cap = UNTOLD if cap == "auto" else cap
@@ -239,7 +244,7 @@ class ProxyPseudoLabels(Treatment):
             self.copies,
             self.flip,
             generator,
-            self.confidence,
+            self.confidence if self.views == "enough" else None,
         ).float()
         columns = torch.tensor(self._columns, device=said.device)
         own = said[:, columns.clamp(min=0)] * (columns >= 0)

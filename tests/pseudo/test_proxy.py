@@ -13,6 +13,9 @@ from torchvision.ops import box_iou, nms
 
 from detlab.errors import UserError
 from detlab.pseudo.candidates import Regions, overlapping
+from detlab.pseudo.classifier.classifier import ProxyClassifier
+from detlab.pseudo.classifier.cutting import flipped
+from detlab.pseudo.classifier.patch_drop import draw_patches, drop_patch
 from detlab.pseudo.proxy import ProxyPseudoLabels
 from detlab.structures import Anchors, Batch, Predictions, Targets
 
@@ -348,11 +351,39 @@ def test_classes_go_by_name() -> None:
         ProxyPseudoLabels(Toy(("sofa",)), start=0).begin(NAMES)
 
 
+def test_all_views_give_equation_1_where_enough_of_them_do_not() -> None:
+    torch.manual_seed(0)
+    classifier = ProxyClassifier(list(NAMES), torch.tensor([[16, 16], [24, 24]]), width=0.25).eval()
+    with torch.no_grad():
+        classifier.net.output.weight *= 100  # answers that differ from view to view, and are sure
+    batch, predictions, _ = scene(2)
+    settings: dict[str, Any] = {"nms": None, "cap": None, "min_score": 0.0, "confidence": 0.3, "flip": True}
+    enough, every = (ProxyPseudoLabels(classifier, views=views, **settings) for views in ("enough", "all"))
+    for own in (enough, every):
+        own.begin(NAMES)
+    regions = every.regions(batch, predictions)
+    few, said = (own.look(batch, regions, torch.Generator().manual_seed(5)) for own in (enough, every))
+    drawn = draw_patches(len(regions.image), 3, 2, torch.Generator().manual_seed(5))
+    sums = torch.zeros(len(regions.image), len(NAMES) + 1)
+    for _, group, size in classifier.sizes.group(regions.boxes, SIZE, SIZE):
+        for at in group.tolist():
+            crop, content = classifier._crops(batch.images, regions.image[[at]], regions.boxes[[at]], size)
+            views = [
+                crop,
+                *(drop_patch(crop, content, drawn[copy, [at]], 3) for copy in range(2)),
+                flipped(crop, content),
+            ]
+            sums[at] = sum(classifier.predict(view)[0] for view in views)
+    assert len(regions.image) > 50
+    torch.testing.assert_close(said, sums / 4, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(few, said, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "bad",
     [
         {"max_iou": 1.1}, {"confidence": -0.1}, {"beta": 2.0}, {"nms": 1.5}, {"min_score": -1.0}, {"start": -1},
-        {"copies": -1}, {"patches": 0}, {"cap": 0}, {"cap": "all"},
+        {"copies": -1}, {"patches": 0}, {"views": "two"}, {"cap": 0}, {"cap": "all"},
         {"objectness": "both"}, {"unsure": "drop"}, {"neighbours": "share"}, {"classes": "all"},
     ],
     ids=str,

@@ -38,14 +38,15 @@ class Sprite:
     centre: NDArray[np.float64]
 
 
-def random_pose(rng: np.random.Generator, length: float, rotation: float) -> NDArray[np.float64]:
-    """Matrix ``[2, 2]`` from the unit frame to pixels: mirrored or not, squeezed, sheared, turned by at most
-    `rotation` degrees; the longer side becomes about `length` pixels."""
-    squeeze = np.diag(rng.permutation((1.0, rng.uniform(0.78, 1.0)))) * (rng.choice((-1.0, 1.0)), 1.0)
+def random_pose(rng: np.random.Generator, length: float, rotation: float, squeeze: float) -> NDArray[np.float64]:
+    """Matrix ``[2, 2]`` from the unit frame to pixels: mirrored or not, one axis squeezed to `squeeze` (at most 1) to
+    1 of its length, sheared, turned by at most `rotation` degrees; the frame's side of 2 becomes about `length`
+    pixels along the other axis."""
+    squeezed = np.diag(rng.permutation((1.0, rng.uniform(squeeze, 1.0)))) * (rng.choice((-1.0, 1.0)), 1.0)
     shear = np.array([[1.0, rng.uniform(-0.15, 0.15)], [0.0, 1.0]])
     angle = np.deg2rad(rng.uniform(-rotation, rotation))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return length / 2 * turn @ shear @ squeeze
+    return length / 2 * turn @ shear @ squeezed
 
 
 def extent(shape: Shape, pose: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -66,7 +66,7 @@ def place(style: Style, size: int, rng: np.random.Generator, placed: Placed, lab
     overlap = rng.random() < style.occlusion
     length = size * np.exp(rng.uniform(*np.log(style.object_size)))
     for attempt in range(_TRIES):
-        pose = random_pose(rng, length, style.rotation)
+        pose = random_pose(rng, length, style.rotation, style.squeeze)
         box = extent(shape, pose)
         centre = _random_centre(rng, box, size)
         if placed.boxes and overlap:

@@ -41,6 +41,8 @@ class ScenesSource:
     objects, distractors: fewest and most per picture, 0..50; an object that finds no room is left out.
     object_size: shortest and longest longer side of an object over the picture's side, drawn log-uniformly.
     rotation: objects are turned by up to so many degrees either way (0..180).
+    squeeze: one side of each object is drawn at this share (0.1..1) to all of its length: below about 0.5 there are
+    elongated ones, lying and standing.
     occlusion: chance (0..1) that an object is set beside or over an earlier one instead of apart.
     min_visible: share (0.1..1) of each object that stays unhidden and inside the picture.
     clutter: background shapes (0..1). contrast: least colour distance between an object and the ground below,
@@ -75,6 +77,7 @@ class ScenesSource:
         on_error: Literal["raise", "skip_box", "skip_image"] = "raise",
         name: str = "scenes",
         label_distractors: bool = False,
+        squeeze: float = Style.squeeze,
     ) -> None:
         self.counts: dict[Split, int] = {"train": train, "val": val, "test": test}
         if min(self.counts.values()) < 0:
@@ -96,6 +99,7 @@ class ScenesSource:
             contrast,
             lighting,
             noise,
+            squeeze,
         )
         self.size, self.seed, self.name, self.on_error = size, seed, name, on_error
         self.label_distractors = label_distractors
@@ -130,8 +134,13 @@ class ScenesSource:
         return replace(index, paths=paths, source_names=(self.name,)), []
 
     def _folder(self, split: Split) -> Path:
-        recipe = {"version": _VERSION, "seed": self.seed, "style": asdict(self.style)}
-        if self.label_distractors:  # no key where they are not: the folders of older caches keep their names
+        style = asdict(self.style)
+        if (
+            self.style.squeeze == Style.squeeze
+        ):  # no key for the defaults of later options: older caches keep their names
+            del style["squeeze"]
+        recipe = {"version": _VERSION, "seed": self.seed, "style": style}
+        if self.label_distractors:
             recipe["label_distractors"] = True
         digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
         return self.cache_dir / f"{split}-{self.counts[split]}x{self.size}px-{digest}"

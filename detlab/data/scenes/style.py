@@ -32,6 +32,7 @@ class Style:
     contrast: float = 0.2
     lighting: float = 0.6
     noise: float = 0.5
+    squeeze: float = 0.78
 
     def __post_init__(self) -> None:
         if self.frequencies not in ("even", "long_tailed"):
@@ -45,6 +46,7 @@ class Style:
             ("contrast", 0, 0.5),
             ("lighting", 0, 1),
             ("noise", 0, 1),
+            ("squeeze", 0.1, 1),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"Expected {name} in {low}..{high}, got {getattr(self, name)}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detlab.data.scenes.painter import inside, paint, random_pose, rasterise
+from detlab.data.scenes.painter import extent, inside, paint, random_pose, rasterise
 from detlab.data.scenes.shapes import DISTRACTORS, SHAPES, Shape
 
 ALL = [*SHAPES, *DISTRACTORS]
@@ -16,7 +16,7 @@ ALL = [*SHAPES, *DISTRACTORS]
 def test_the_box_is_tight_round_the_raster(shape: Shape, length: float) -> None:
     rng = np.random.default_rng(3)
     for _ in range(5):
-        sprite = rasterise(shape, random_pose(rng, length, 180.0), rng.uniform(20, 100, 2))
+        sprite = rasterise(shape, random_pose(rng, length, 180.0, 0.78), rng.uniform(20, 100, 2))
         touched = sprite.cover > 0.02
         rows, columns = np.flatnonzero(touched.any(axis=1)), np.flatnonzero(touched.any(axis=0))
         found = (columns[0] + sprite.x, rows[0] + sprite.y, columns[-1] + 1 + sprite.x, rows[-1] + 1 + sprite.y)
@@ -40,9 +40,25 @@ def test_an_axis_aligned_square_covers_its_pixels_by_their_exact_share() -> None
 def test_a_pose_keeps_the_length_and_turns_within_its_limit() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
-        pose = random_pose(rng, 40.0, 0.0)
+        pose = random_pose(rng, 40.0, 0.0, 0.78)
         assert np.linalg.norm(pose, axis=0).max() == pytest.approx(20.0, rel=0.03)
         assert pose[1, 0] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("squeeze", [0.25, 0.78, 1.0])
+def test_a_pose_squeezes_either_side_down_to_its_limit(squeeze: float) -> None:
+    rng = np.random.default_rng(0)
+    square = Shape((np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)]),))
+    sides = []
+    for _ in range(400):
+        pose = random_pose(rng, 2.0, 0.0, squeeze)
+        sides.append(np.linalg.norm(pose, axis=0))
+        assert extent(square, pose)[2:] == pytest.approx(np.abs(pose).sum(axis=1))
+    across, down = np.array(sides).T / np.array(sides).max(axis=1)
+    assert min(across.min(), down.min()) >= squeeze * 0.98
+    if squeeze < 1:
+        assert across.min() < squeeze + 0.03
+        assert down.min() < squeeze + 0.03
 
 
 @pytest.mark.parametrize("centre", [(60.0, 60.0), (-3.0, 50.0), (119.0, 121.0)])

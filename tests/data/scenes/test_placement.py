@@ -42,7 +42,7 @@ def test_everything_annotated_stays_visible_enough(min_visible: float) -> None:
     placed, sprites, labels = Placed(SIZE, min_visible), [], []
     for number in range(60):
         label = NO_CLASS if number % 4 == 3 else number % 12
-        sprite = rasterise(SHAPES[label], random_pose(rng, 30.0, 180.0), rng.uniform(-10, SIZE + 10, 2))
+        sprite = rasterise(SHAPES[label], random_pose(rng, 30.0, 180.0, 0.78), rng.uniform(-10, SIZE + 10, 2))
         trial = visible_shares([*sprites, sprite])
         fits = trial[-1][0] >= min_visible and all(
             share >= min_visible for (share, _), kind in zip(trial, labels) if kind != NO_CLASS

@@ -17,6 +17,7 @@ import pytest
 
 from detlab.data.image import read_image
 from detlab.data.scenes import CLASSES, ScenesSource
+from detlab.data.scenes.source import Split
 from detlab.data.scenes.style import Style
 from detlab.errors import UserError
 
@@ -69,6 +70,42 @@ def test_pictures_depend_on_seed_split_and_number_alone() -> None:
         for number in (0, 1)
     }  # type: ignore[arg-type]
     assert len(pictures) == 12
+
+
+# What the arguments' defaults drew before there was a `squeeze`: recorded runs were trained on these pictures.
+@pytest.mark.parametrize(
+    ("changes", "folder", "pictures"),
+    [
+        ({}, "bf04eb1f69cd", ["810ef73127c02d31", "3c7a29864a1b832a", "9198b5cb3a0cff7d", "5708bb971f672434"]),
+        (
+            {"label_distractors": True, "seed": 100}, "13bdd679f716",
+            ["426ef720161751a6", "7de7b3c9d7a840d0", "472ac61a2323a6e5", "a2bac4016e902da8"],
+        ),
+        (
+            {"frequencies": "long_tailed"}, "83123079279e",
+            ["8ba4354003dbdda0", "8f451acbd581bbd3", "fc2cc6a25bc68394", "8fd6222ff7a9b343"],
+        ),
+    ],
+)  # fmt: skip
+def test_pictures_boxes_and_cache_of_the_defaults_stay_what_they_were(
+    changes: dict[str, Any], folder: str, pictures: list[str]
+) -> None:
+    scenes = ScenesSource(4800, 300, 1000, **changes)
+    splits: tuple[Split, ...] = ("train", "test")
+    assert [digest(*scenes.draw(split, number))[:16] for split in splits for number in (0, 7)] == pictures
+    assert scenes._folder("train").name == f"train-4800x128px-{folder}"
+
+
+def test_a_squeeze_has_a_cache_of_its_own_and_elongated_objects() -> None:
+    usual, wide = (ScenesSource(**SMALL, squeeze=squeeze) for squeeze in (0.78, 0.25))
+    assert usual._folder("train") == ScenesSource(**SMALL)._folder("train") != wide._folder("train")
+
+    def aspects(scenes: ScenesSource) -> np.ndarray:
+        boxes = np.concatenate([scenes.draw("train", number).boxes for number in range(60)])
+        sides = boxes[:, 2:] - boxes[:, :2]
+        return np.asarray(sides.max(axis=1) / sides.min(axis=1))
+
+    assert np.quantile(aspects(wide), 0.9) > 2.5 > np.quantile(aspects(usual), 0.9)
 
 
 def test_the_second_load_draws_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ from detlab.data.scenes.style import RANKS, Style, class_probabilities
         {"contrast": 0.6},
         {"lighting": 2},
         {"noise": float("nan")},
+        {"squeeze": 0.05},
+        {"squeeze": 1.1},
         {"objects": (3, 2)},
         {"objects": (1, 2, 3)},
         {"distractors": (-1, 2)},
