@@ -41,9 +41,10 @@ class Source(Protocol):
 
     It may also offer ``image_weights(index) -> [N] or None``, how often each training image is drawn beside the
     others; ``complete(split) -> (index, problems) or None``, the images of ``load(split)`` in the same order with
-    all objects labelled, where it leaves labels out; and ``batch_parts(index) -> [(rows int64 [N_p], share), ...]`` or
-    None, into which parts the training images fall of which every batch has its share, as labelled and unlabelled ones:
-    each part goes through its images evenly, however many the others have.
+    all objects labelled, where it leaves labels out; ``known_labels() -> index``, by which classes are counted; and
+    ``batch_parts(index) -> [(rows int64 [N_p], share), ...]`` or None, into which parts the training images fall of
+    which every batch has its share, as labelled and unlabelled ones: each part goes through its images evenly, however
+    many the others have.
     """
 
     name: str
@@ -164,6 +165,15 @@ class DetectionDataModule(LightningDataModule):
         full, _ = clean(full, broken, "skip_box")
         row_of = {number: row for row, number in enumerate(full.ids.tolist())}
         return full.select([row_of[number] for number in self.index(split).ids.tolist()])
+
+    def known_labels(self) -> AnnotationIndex:
+        """The training labels by which classes are counted, as many of them as are known: those of the source whatever
+        share of them is withheld or left out, else those of ``complete("train")``, else the annotators'."""
+        offered: Any = getattr(self.source, "known_labels", None)
+        if offered is not None:
+            return offered()
+        complete = self.complete("train")
+        return self.train_index if complete is None else complete
 
     def dataset(self, split: Split) -> DetectionDataset:
         """The pictures of a split: train through the training transform, val and test for evaluation."""

@@ -55,9 +55,11 @@ class ProxyPseudoLabels(Treatment):
     before the first pseudo-label, or, below 1, that share of the training, since a random detector's boxes are useless
     (not in the paper). max_iou: θ1.
     confidence: θ2. beta: of Eq. 2; with β > 0, p̃(c) is scaled to the sum that the classifier's part has. patches,
-    copies, flip: patch-drop's s and m (Eq. 1), and mirrored views. objectness: p̃(O) is the classifier's highest
-    probability ("proxy", the paper), or that times the detector's score ("product", traces of the authors' runs, with
-    min_score 0.8).
+    copies, flip: patch-drop's s and m (Eq. 1), and mirrored views. all_views: False: a region is shown further views
+    only as long as they could change whether it gets a label, and which, so that below a θ2 of 2/3 (three views) p̃ may
+    be the mean of fewer views than Eq. 1 has; True: Eq. 1 as it is, at the cost of every view of every region.
+    objectness: p̃(O) is the classifier's highest probability ("proxy", the paper), or that times the detector's score
+    ("product", traces of the authors' runs, with min_score 0.8).
 
     To bound the cost, which the paper does not (it sends all A · g² boxes): min_score of the detector, of boxes that
     overlap each other by more than `nms` the best, and of those the best `cap` of an image go to the classifier, the
@@ -98,6 +100,7 @@ class ProxyPseudoLabels(Treatment):
         patches: int = 3,
         copies: int = 2,
         flip: bool = False,
+        all_views: bool = False,
         unsure: Literal["background", "spare"] = "background",
         objectness: Literal["proxy", "product"] = "proxy",
         min_score: float = 0.05,
@@ -129,7 +132,7 @@ class ProxyPseudoLabels(Treatment):
             raise ValueError(f"Expected classes any or unannotated, got {classes!r}.")
         self.classifier = load(classifier) if isinstance(classifier, str) else classifier
         self.start, self.max_iou, self.confidence, self.beta = start, max_iou, confidence, beta
-        self.patches, self.copies, self.flip = patches, copies, flip
+        self.patches, self.copies, self.flip, self.all_views = patches, copies, flip, all_views
         self.unsure, self.objectness, self.min_score, self.nms = unsure, objectness, min_score, nms
         self.automatic = cap == "auto"
         self.cap = UNTOLD if cap == "auto" else cap
@@ -239,7 +242,7 @@ class ProxyPseudoLabels(Treatment):
             self.copies,
             self.flip,
             generator,
-            self.confidence,
+            None if self.all_views else self.confidence,
         ).float()
         columns = torch.tensor(self._columns, device=said.device)
         own = said[:, columns.clamp(min=0)] * (columns >= 0)

@@ -27,6 +27,7 @@ from detlab.losses.iou import IoULoss
 from detlab.losses.rank_sort import RankSortCriterion
 from detlab.losses.yolo import YOLOCriterion
 from detlab.matching import gather
+from detlab.outputs import rare_classes
 from detlab.structures import Anchors, Assignment, Predictions, Targets
 
 CLASSES = ("ant", "bee", "fly")
@@ -131,6 +132,28 @@ def test_complete_labels_are_those_that_were_withheld(unlabelled):
     everything, _ = semi(unlabelled=more, only="all").load("train")
     np.testing.assert_array_equal(everything.boxes, full.boxes)
     assert everything.ids.tolist() == full.ids.tolist()
+
+
+@pytest.mark.parametrize("only", [None, "labelled", "all"])
+def test_the_rarest_classes_are_the_same_whichever_images_are_labelled(only):
+    """Each fold by itself counts other classes the rarest."""
+    whole = made(20)
+    rarest = {name for fold in range(6) for name in rare_classes(semi(fold=fold, only="labelled").load("train")[0])}
+    assert len(rarest) > 1
+    for fold in range(6):
+        data = DetectionDataModule(semi(fold=fold, only=only), Pipeline(), Pipeline())
+        known = data.known_labels()
+        np.testing.assert_array_equal(known.labels, whole.labels)
+        assert rare_classes(known) == rare_classes(whole)
+
+
+def test_where_labels_are_not_known_those_of_the_annotators_count():
+    source = MergeSource({"a": Made(train=made(6, 0, CLASSES[:2])), "b": Made(train=made(5, 20, CLASSES[1:]))})
+    known = semi(source=source).known_labels()
+    assert (len(known), known.classes) == (11, CLASSES)
+    data = DetectionDataModule(Made(train=made(6)), Pipeline(), Pipeline())
+    data.indexes["train"] = made(6)
+    assert data.known_labels() is data.train_index
 
 
 def test_the_baseline_has_the_labelled_images_alone():

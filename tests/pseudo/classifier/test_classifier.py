@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from detlab.errors import UserError
+from detlab.pseudo.candidates import Regions
 from detlab.pseudo.classifier import ProxyClassifier, load_classifier, save
 from detlab.pseudo.classifier.cutting import content_sizes, cut, whole_pixels
 from detlab.pseudo.classifier.patch_drop import draw_patches
+from detlab.pseudo.proxy import ProxyPseudoLabels
+from detlab.structures import Batch
 from tests.pseudo.classifier.test_views import decision
 
 CENTRES = torch.tensor([[8, 8], [20, 10], [10, 20], [24, 24]])
@@ -135,6 +138,22 @@ def test_a_threshold_saves_views_and_changes_no_decision(
     torch.testing.assert_close(quick.sum(1), torch.ones(200))
     assert looked_at < everything if copies else looked_at == everything
     assert everything == 200 * (1 + copies + flip)
+
+
+def test_all_views_of_every_region_are_eq_1(classifier: ProxyClassifier) -> None:
+    """Below a confidence of 2/3 two views of three may settle a label, whose p̃ is then their mean."""
+    images, image, boxes = rois(200)
+    regions = Regions(image, torch.arange(200), boxes, torch.ones(200))
+    none = torch.zeros(2, dtype=torch.int64)
+    batch = Batch(images, [], torch.tensor([[48, 64]] * 2), torch.ones(2, 2), torch.tensor([[48, 64]] * 2), none)
+    whole = classifier.classify(images, image, boxes, generator=torch.Generator().manual_seed(7))
+    kept = decision(whole, 0.4) < 3
+    for all_views in (True, False):
+        treatment = ProxyPseudoLabels(classifier, confidence=0.4, all_views=all_views)
+        treatment.begin(["a", "b", "c"])
+        said = treatment.look(batch, regions, torch.Generator().manual_seed(7))
+        assert torch.equal(decision(said, 0.4) < 3, kept)
+        assert torch.allclose(said[kept], whole[kept], atol=1e-5) == all_views
 
 
 def test_none_one_pixel_outside_and_many(classifier: ProxyClassifier) -> None:
