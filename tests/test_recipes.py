@@ -183,6 +183,19 @@ def test_schedules_of_certainty_are_printed_in_iterations():
         ends = [milestone / iterations for milestone in schedule.milestones]
         assert ends == pytest.approx([2 / 3, 8 / 9], abs=1e-4)  # 120k and 160k of 180k
         assert (schedule.optimizer, schedule.momentum, schedule.weight_decay) == ("sgd", 0.9, 1e-4)
+        assert schedule.warmup == 1000  # Detectron2
+
+
+def test_faster_rcnn_has_detectron2_s_numbers_at_paper_scale_and_there_alone():
+    """Base-RCNN-FPN: POST_NMS_TOPK_TRAIN 1000, RoIAlignV2 (aligned), SMOOTH_L1_BETA 0 of both stages."""
+    cfg = at_paper_scale("certainty")
+    plain_ = composed("experiment=certainty/table5/plain", "scale=paper")
+    assert (cfg.detector.rpn.train_before_nms, cfg.detector.rpn.train_proposals) == (2000, 1000)
+    assert (plain_.detector.head.beta, plain_.loss.anchors_localization.beta) == (0.0, 0.0)
+    assert plain_.detector.head.aligned
+    assert cfg.detector.head.beta == 0.1  # in intervals (Eq. 5)
+    mini = composed("experiment=certainty/table5/plain")
+    assert (mini.detector.head.beta, mini.loss.anchors_localization.beta) == (0.1111, 0.1111)
 
 
 @pytest.mark.parametrize(
