@@ -40,11 +40,12 @@ STUDIED = {
     "name", "method_name", "detector", "assigner", "loss", "postprocess", "callbacks", "testing", "trained_as",
 }  # fmt: skip
 # In which rows of a paper differ from all others, besides. Faster R-CNN takes the backbone's level 2, too; a student
-# sees two views.
+# sees two views of images without labels, and begins, as its control does, with other weights.
 BESIDES = {
     "proxy": {"data", "pseudo", "task"},
-    "certainty": {"data", "pseudo", "backbone", "augment", "view", "stage_one", "schedule", "pseudo_threshold"},
-}
+    "certainty": {"data", "pseudo", "backbone", "augment", "view", "stage_one", "schedule", "pseudo_threshold",
+                  "loader", "start_from"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,6 +75,7 @@ def needed(tmp_path_factory):
     found = {
         "teacher": [f"pseudo.teacher={folder / 'a'}"],
         "second": [f"pseudo.second={folder / 'a'}"],
+        "start_from": [f"start_from={folder / 'a'}"],
         "testing": [f"testing.runs=['{folder / 'a'}']"],
         "proxy": [f"pseudo.classifier={folder / 'h.ckpt'}"],
         "offline": [f"pseudo.detectors=[{{run: '{folder / 'a'}'}}]"],
@@ -112,6 +114,7 @@ def of_row(row, needed):
     """The overrides for the finished runs that a row names."""
     cfg = composed(f"experiment={row}")
     named = [key for key in ("teacher", "second") if (cfg.get("pseudo") or {}).get(key)]
+    named += ["start_from"] if cfg.start_from else []
     named += ["testing"] if (cfg.get("testing") or {}).get("runs") else []
     named = named or [row.rpartition("/")[2].partition("_")[0]]
     return [word for key in named for word in needed[key]]

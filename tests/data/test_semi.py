@@ -336,6 +336,25 @@ def test_views_show_the_unlabelled_pictures_where_they_are(pictures):
     assert all(batch.views is None for batch in module(pictures, view=view).val_dataloader())
 
 
+@pytest.mark.parametrize(("labeled_view", "transform"), [("weak", weak()), ("strong", strong())])
+def test_labeled_images_are_seen_weakly_or_as_strongly_as_the_others(pictures, labeled_view, transform):
+    """An image's position in the stream is its seed."""
+    data = module(pictures, view=Pipeline(weak(), Longest(48)), labeled_view=labeled_view)
+    alone = DetectionDataModule(pictures, Pipeline(transform, Longest(48)), Pipeline(), seed=3).dataset("train")
+    strongly = module(pictures).dataset("train")
+    pairs = list(islice(data.train_dataloader().sampler, 10))
+    for pair in pairs:
+        found = data.dataset("train")[pair]
+        expected = alone[pair] if found.targets.annotated.any() else strongly[pair]
+        assert torch.equal(found.image, expected.image)
+        assert torch.equal(found.targets.boxes, expected.targets.boxes)
+        assert (found.view is None) == bool(found.targets.annotated.any())
+    differ = [not torch.equal(data.dataset("train")[pair].image, strongly[pair].image) for pair in pairs[:2]]
+    assert any(differ) == (labeled_view == "weak")
+    with pytest.raises(ValueError, match="labeled_view"):
+        module(pictures, labeled_view="none")
+
+
 def test_views_come_from_workers_and_unreadable_pictures_are_skipped(tmp_path, pictures):
     view = Pipeline(weak(), Longest(48))
     pictures.on_error = "skip_image"
