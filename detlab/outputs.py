@@ -41,7 +41,7 @@ def save_results(
     for name, value in values.items():
         stage, _, metric = name.partition("/")
         stages[stage][metric] = rounded(value)
-    rare = rare_classes(data.train_index)
+    rare = rare_classes(data.train_index, data.known_labels())
     for measured in stages.values():
         known = [ap for name in rare if (ap := measured.get(f"AP/{name}")) is not None]
         if known:
@@ -68,11 +68,17 @@ def annotated_classes(index: AnnotationIndex) -> list[str]:
     return [index.classes[label] for label in np.flatnonzero(known)]
 
 
-def rare_classes(index: AnnotationIndex) -> list[str]:
-    """The rarest third of the classes that some image was searched for, ten at most, by their training labels; of
-    equals the later ones."""
+def rare_classes(index: AnnotationIndex, known: AnnotationIndex | None = None) -> list[str]:
+    """The rarest third of the classes that some image was searched for, ten at most; of equals the later ones.
+
+    Args:
+        index: the training images as their annotators left them.
+        known: whose labels are counted: those of `index`, or more complete ones of the same classes, since with few
+            labels of many images it is chance which class has the fewest.
+    """
+    known = index if known is None else known
     names = annotated_classes(index)
-    counts = np.bincount(index.labels[~index.ignore], minlength=len(index.classes))
+    counts = np.bincount(known.labels[~known.ignore], minlength=len(index.classes))
     rising = sorted(names, key=lambda name: (counts[index.classes.index(name)], -index.classes.index(name)))
     return rising[: min(10, len(names) // 3)]
 

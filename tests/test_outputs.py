@@ -27,3 +27,16 @@ def test_rare_classes_are_the_third_with_the_fewest_training_labels():
     )  # fmt: skip
     assert rare_classes(index) == ["c", "f"]  # f has one that counts, as b has; nobody looked for g
     assert rare_classes(index.select([])) == []
+
+
+def test_rare_classes_are_counted_in_the_labels_that_are_known():
+    def labelled(*labels):
+        return AnnotationIndex.build(
+            tuple("abc"), paths=["x"], widths=[9], heights=[9], box_images=[0] * len(labels),
+            boxes=[[1, 1, 5, 5]] * len(labels), labels=list(labels), annotated=[[True, True, True]],
+        )  # fmt: skip
+
+    few, all_of_them = labelled(0, 2, 2), labelled(0, 0, 1, 2, 2, 2, 1, 2, 0, 0)
+    assert rare_classes(few) == ["b"]
+    assert rare_classes(few, labelled(0, 1, 1, 2, 2)) == ["a"]
+    assert rare_classes(few, all_of_them) == ["b"]

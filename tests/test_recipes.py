@@ -40,11 +40,12 @@ STUDIED = {
     "name", "method_name", "detector", "assigner", "loss", "postprocess", "callbacks", "testing", "trained_as",
 }  # fmt: skip
 # In which rows of a paper differ from all others, besides. Faster R-CNN takes the backbone's level 2, too; a student
-# sees two views.
+# sees two views of images without labels, and begins, as its control does, with other weights.
 BESIDES = {
     "proxy": {"data", "pseudo", "task"},
-    "certainty": {"data", "pseudo", "backbone", "augment", "view", "stage_one", "schedule", "pseudo_threshold"},
-}
+    "certainty": {"data", "pseudo", "backbone", "augment", "view", "stage_one", "schedule", "pseudo_threshold",
+                  "loader", "start_from"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,6 +75,7 @@ def needed(tmp_path_factory):
     found = {
         "teacher": [f"pseudo.teacher={folder / 'a'}"],
         "second": [f"pseudo.second={folder / 'a'}"],
+        "start_from": [f"start_from={folder / 'a'}"],
         "testing": [f"testing.runs=['{folder / 'a'}']"],
         "proxy": [f"pseudo.classifier={folder / 'h.ckpt'}"],
         "offline": [f"pseudo.detectors=[{{run: '{folder / 'a'}'}}]"],
@@ -112,6 +114,7 @@ def of_row(row, needed):
     """The overrides for the finished runs that a row names."""
     cfg = composed(f"experiment={row}")
     named = [key for key in ("teacher", "second") if (cfg.get("pseudo") or {}).get(key)]
+    named += ["start_from"] if cfg.start_from else []
     named += ["testing"] if (cfg.get("testing") or {}).get("runs") else []
     named = named or [row.rpartition("/")[2].partition("_")[0]]
     return [word for key in named for word in needed[key]]
@@ -183,6 +186,19 @@ def test_schedules_of_certainty_are_printed_in_iterations():
         ends = [milestone / iterations for milestone in schedule.milestones]
         assert ends == pytest.approx([2 / 3, 8 / 9], abs=1e-4)  # 120k and 160k of 180k
         assert (schedule.optimizer, schedule.momentum, schedule.weight_decay) == ("sgd", 0.9, 1e-4)
+        assert schedule.warmup == 1000  # Detectron2
+
+
+def test_faster_rcnn_has_detectron2_s_numbers_at_paper_scale_and_there_alone():
+    """Base-RCNN-FPN: POST_NMS_TOPK_TRAIN 1000, RoIAlignV2 (aligned), SMOOTH_L1_BETA 0 of both stages."""
+    cfg = at_paper_scale("certainty")
+    plain_ = composed("experiment=certainty/table5/plain", "scale=paper")
+    assert (cfg.detector.rpn.train_before_nms, cfg.detector.rpn.train_proposals) == (2000, 1000)
+    assert (plain_.detector.head.beta, plain_.loss.anchors_localization.beta) == (0.0, 0.0)
+    assert plain_.detector.head.aligned
+    assert cfg.detector.head.beta == 0.1  # in intervals (Eq. 5)
+    mini = composed("experiment=certainty/table5/plain")
+    assert (mini.detector.head.beta, mini.loss.anchors_localization.beta) == (0.1111, 0.1111)
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,10 @@ class Source(Protocol):
 
     It may also offer ``image_weights(index) -> [N] or None``, how often each training image is drawn beside the
     others; ``complete(split) -> (index, problems) or None``, the images of ``load(split)`` in the same order with
-    all objects labelled, where it leaves labels out; and ``batch_parts(index) -> [(rows int64 [N_p], share), ...]`` or
-    None, into which parts the training images fall of which every batch has its share, as labelled and unlabelled ones:
-    each part goes through its images evenly, however many the others have.
+    all objects labelled, where it leaves labels out; ``known_labels() -> index``, by which classes are counted; and
+    ``batch_parts(index) -> [(rows int64 [N_p], share), ...]`` or None, into which parts the training images fall of
+    which every batch has its share, as labelled and unlabelled ones: each part goes through its images evenly, however
+    many the others have.
     """
 
     name: str
@@ -67,7 +68,8 @@ class DetectionDataModule(LightningDataModule):
     cache_images: keep train's and val's decoded pictures in memory. mean, std: of RGB grey levels 0…255.
 
     view_transform: of a second view of the training pictures that nobody labelled, for a teacher (`Batch.views`); it
-    has to move them as `train_transform` does, else UserError.
+    has to move them as `train_transform` does, else UserError. labeled_view: how the other training pictures are seen:
+    "strong", by `train_transform`, as those are, or "weak", by `view_transform` where there is one.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class DetectionDataModule(LightningDataModule):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         view_transform: Transform | None = None,
+        labeled_view: Literal["strong", "weak"] = "strong",
     ) -> None:
         super().__init__()
         for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
@@ -90,6 +93,8 @@ class DetectionDataModule(LightningDataModule):
                 raise ValueError(f"Expected {name} >= 1, got {size}.")
         if isinstance(num_workers, int) and num_workers < 0:
             raise ValueError(f"Expected num_workers of 0 or more, or 'auto', got {num_workers}.")
+        if labeled_view not in ("strong", "weak"):
+            raise ValueError(f"Expected labeled_view strong or weak, got {labeled_view!r}.")
         if isinstance(train_transform, Pipeline) and isinstance(view_transform, Pipeline):
             one, other = (f"[{', '.join(view.geometry)}]" for view in (train_transform, view_transform))
             if one != other:
@@ -98,7 +103,7 @@ class DetectionDataModule(LightningDataModule):
                     "same flips, crops and sizes, as augment=strong and augment@view=weak have."
                 )
         self.source, self.train_transform, self.eval_transform = source, train_transform, eval_transform
-        self.view_transform = view_transform
+        self.view_transform, self.labeled_view = view_transform, labeled_view
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.cache_images = num_workers, cache_images
         self.seed, self.mean, self.std = seed, mean, std
@@ -165,6 +170,15 @@ class DetectionDataModule(LightningDataModule):
         row_of = {number: row for row, number in enumerate(full.ids.tolist())}
         return full.select([row_of[number] for number in self.index(split).ids.tolist()])
 
+    def known_labels(self) -> AnnotationIndex:
+        """The training labels by which classes are counted, as many of them as are known: those of the source whatever
+        share of them is withheld or left out, else those of ``complete("train")``, else the annotators'."""
+        offered: Any = getattr(self.source, "known_labels", None)
+        if offered is not None:
+            return offered()
+        complete = self.complete("train")
+        return self.train_index if complete is None else complete
+
     def dataset(self, split: Split) -> DetectionDataset:
         """The pictures of a split: train through the training transform, val and test for evaluation."""
         if split not in self._datasets:
@@ -179,6 +193,7 @@ class DetectionDataModule(LightningDataModule):
                 seed=self.seed,
                 evaluation=not training,
                 view=self.view_transform if training else None,
+                labeled=self.view_transform if training and self.labeled_view == "weak" else None,
             )
         return self._datasets[split]
 

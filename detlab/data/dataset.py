@@ -64,7 +64,7 @@ class DetectionDataset(Dataset[Sample | None]):
 
     view: a transform that pictures whose annotators looked for nothing go through once more, with the same seed, for
     the teacher of a semi-supervised pair. It has to move them as `transform` does; what has other sides raises
-    UserError.
+    UserError. labeled: a transform in the place of `transform` for the other pictures; None: there is none.
     """
 
     def __init__(
@@ -78,10 +78,12 @@ class DetectionDataset(Dataset[Sample | None]):
         seed: int = 0,
         evaluation: bool = False,
         view: Transform | None = None,
+        labeled: Transform | None = None,
     ) -> None:
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise ValueError(f"Expected three means and three positive deviations, got {mean} and {std}.")
         self.index, self.transform, self.view = index, transform, view
+        self.labeled = transform if labeled is None else labeled
         self.mean = torch.tensor([float(value) for value in mean]).view(3, 1, 1)
         self.inverse_std = 1 / torch.tensor([float(value) for value in std]).view(3, 1, 1)
         self.on_error, self.seed, self.evaluation = on_error, seed, evaluation
@@ -97,7 +99,8 @@ class DetectionDataset(Dataset[Sample | None]):
             return None
         known = self.index.targets(row)
         seed = mixed_seed(self.seed, position)
-        image, boxes, keep = self.transform(picture, known.boxes.numpy(), seed)
+        transform = self.labeled if known.annotated.any() else self.transform
+        image, boxes, keep = transform(picture, known.boxes.numpy(), seed)
         targets = known[torch.from_numpy(keep)]
         targets.boxes = torch.from_numpy(boxes)
         height, width = picture.shape[:2]

@@ -96,6 +96,12 @@ class SemiSupervisedSource:
             return self._known(self.source, split)
         return self._train(complete=True)
 
+    def known_labels(self) -> AnnotationIndex:
+        """All labels of the training images of `source`, withheld ones included, where they are known: the same for
+        every fold, share and `only`."""
+        index, _ = self._known(self.source, "train") or self._loaded(self.source)
+        return index
+
     def batch_parts(self, index: AnnotationIndex) -> list[tuple[NDArray[np.int64], float]] | None:
         """The labelled and the unlabelled rows of `index` and their shares of a batch; None where there is one kind.
 

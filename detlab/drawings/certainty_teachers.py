@@ -16,26 +16,31 @@ from detlab.study.table import Run
 
 PLAIN, INTERVALS = "certainty/teachers/plain", "certainty/teachers/intervals"
 NAMES = {PLAIN: "class score", INTERVALS: "class score and certainty"}
-TAU = 0.7  # of the students' pseudo-labels
+STUDENTS = {PLAIN: "certainty/table5/plain", INTERVALS: "certainty/table5/ca_re_dt"}
 PICTURES = 1000  # at most so many, spread over those without labels
 
 
 def figure3(runs: Runs) -> Drawing:
-    """Which share of the boxes that a teacher is sure of reaches an IoU with a withheld object of its class."""
+    """Which share of the boxes that a teacher is sure of, as its students count it, reaches an IoU with a withheld
+    object of its class."""
     rows = [PLAIN, INTERVALS]
-    found = runs.of(rows)
-    sure = {row: [sure_boxes(run) for run in found[row]] for row in rows}
+    found, learned = runs.of(rows), runs.of(list(STUDENTS.values()))
+    tau = {row: float(learned[STUDENTS[row]][0].config["pseudo"]["tau"]) for row in rows}
+    sure = {row: [sure_boxes(run, tau[row]) for run in found[row]] for row in rows}
     shares = {row: np.array([100 * share_reaching(each.iou, IOU_THRESHOLDS) for each in sure[row]]) for row in rows}
     panels = beside_and_change(
         found, NAMES, IOU_THRESHOLDS, shares,
         ("Pseudo-boxes that reach an IoU", "Change from the class score alone"),
         ("IoU threshold", "share of pseudo-boxes, %", "difference, percentage points"),
     )  # fmt: skip
-    counts = " and ".join(f"{np.mean([each.a_picture for each in sure[row]]):.1f} by {NAMES[row]}" for row in rows)
+    counts = " and ".join(
+        f"{np.mean([each.a_picture for each in sure[row]]):.1f} by {NAMES[row]} of at least {tau[row]:g}"
+        for row in rows
+    )
     return Drawing(
         panels,
-        f"Boxes of teachers with a score of at least {TAU} in unlabelled pictures, {seeds(found)}: "
-        f"of a picture {counts}. Fewer boxes are surer ones.",
+        f"Boxes of teachers that reach their students' thresholds in unlabeled images, {seeds(found)}: of an image "
+        f"{counts}. Fewer boxes are surer ones.",
     )
 
 
@@ -47,7 +52,7 @@ class Sure(NamedTuple):
     a_picture: float
 
 
-def sure_boxes(run: Run, tau: float = TAU) -> Sure:
+def sure_boxes(run: Run, tau: float) -> Sure:
     """The boxes of score `tau` and above in unlabelled pictures. Raises UserError where nobody knows what was
     withheld."""
     import torch

@@ -8,12 +8,11 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
-from torchvision.ops import MultiScaleRoIAlign
-from torchvision.ops.poolers import initLevelMapper
 
 from detlab.boxes import BoxCoder
 from detlab.losses.regression import smooth_l1
 from detlab.models.norms import group_norm
+from detlab.models.roi_align import PyramidRoIAlign
 
 
 class BoxOutput(NamedTuple):
@@ -54,7 +53,7 @@ class Head(Protocol):
 
 class BoxHead(nn.Module):
     """Regions cut from the pyramid at a fixed resolution, two hidden layers, a softmax and a box for every class:
-    torchvision's MultiScaleRoIAlign, TwoMLPHead and FastRCNNPredictor (background comes first).
+    `PyramidRoIAlign`, and torchvision's TwoMLPHead and FastRCNNPredictor (background comes first).
 
     convs: where above 0, so many 3 × 3 convolutions stand in place of the first hidden layer (torchvision's
     FastRCNNConvFCHead; Wu and He 2018), with group norm for norm "gn".
@@ -62,6 +61,10 @@ class BoxHead(nn.Module):
     levels: the consecutive pyramid levels that regions are cut from. A region of side `canonical` pixels comes from
     level 4, one of half that side from one level below (Lin et al. 2017a, Eq. 1). resolution: cells along each side;
     channels: of the hidden layers. coder: of the offsets; beta: of their smooth-L1.
+
+    aligned: whether regions are cut where anchors lie, whose cells are centered on (i + ½) · stride (Detectron2);
+    False, torchvision's: half a cell of the level off. conf/detector/faster_rcnn.yaml says true; False is the default
+    here because configs of runs from before there was a choice do not name it, and that is how those were trained.
 
     Raises ValueError for counts below 1, a `canonical` of 0 or less or a negative beta.
     """
@@ -79,6 +82,7 @@ class BoxHead(nn.Module):
         sampling: int = 2,
         canonical: float = 224.0,
         beta: float = 1 / 9,
+        aligned: bool = False,
     ) -> None:
         super().__init__()
         if min(in_channels, num_classes, channels, resolution, sampling) < 1 or convs < 0 or not levels:
@@ -90,11 +94,7 @@ class BoxHead(nn.Module):
             raise ValueError(f"Expected canonical above 0 and beta of at least 0, got {canonical} and {beta}.")
         self.num_classes = num_classes
         self.coder, self.beta = coder, beta
-        names = [str(level) for level in levels]
-        self.pool = MultiScaleRoIAlign(names, resolution, sampling)
-        # Told rather than guessed from the sizes of maps, which are rounded up.
-        self.pool.scales = [2.0**-level for level in levels]
-        self.pool.map_levels = initLevelMapper(levels[0], levels[-1], canonical_scale=canonical)
+        self.pool = PyramidRoIAlign(levels, resolution, sampling, canonical, aligned)
         if convs:
             size = (in_channels, resolution, resolution)
             widths = [in_channels] * convs
@@ -105,8 +105,7 @@ class BoxHead(nn.Module):
         self.predictor = FastRCNNPredictor(channels, 1 + num_classes)
 
     def forward(self, features: Sequence[Tensor], regions: list[Tensor]) -> BoxOutput:
-        cut = self.pool(dict(zip(self.pool.featmap_names, features, strict=True)), regions, [])
-        logits, places = self.predictor(self.hidden(cut))
+        logits, places = self.predictor(self.hidden(self.pool(features, regions)))
         return BoxOutput(logits.float(), self._places(places.float()))
 
     def _places(self, outputs: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from detlab.errors import UserError
 PER_CLASS = ("AP", "AP50")  # also measured for single classes, as AP/<class>
 KNOWN = (
     *("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "APs", "APm", "APl", "AR100", "mAP_voc"),
-    "AP_rare",  # over the rarest third of the classes in training, ten at most
+    "AP_rare",  # over the rarest third of the classes by all training labels, withheld ones too; ten at most
     *("oLRP", "oLRP_Loc", "oLRP_FP", "oLRP_FN", "rho"),
     *("AP_lower", "AP75_lower", "AP90_lower", "AP_upper", "AP75_upper", "AP90_upper"),  # of callbacks=bounds
     *("gradient_imbalance", "gradient_swing"),  # of callbacks=gradients

@@ -27,6 +27,7 @@ from detlab.losses.iou import IoULoss
 from detlab.losses.rank_sort import RankSortCriterion
 from detlab.losses.yolo import YOLOCriterion
 from detlab.matching import gather
+from detlab.outputs import rare_classes
 from detlab.structures import Anchors, Assignment, Predictions, Targets
 
 CLASSES = ("ant", "bee", "fly")
@@ -131,6 +132,28 @@ def test_complete_labels_are_those_that_were_withheld(unlabelled):
     everything, _ = semi(unlabelled=more, only="all").load("train")
     np.testing.assert_array_equal(everything.boxes, full.boxes)
     assert everything.ids.tolist() == full.ids.tolist()
+
+
+@pytest.mark.parametrize("only", [None, "labelled", "all"])
+def test_the_rarest_classes_are_the_same_whichever_images_are_labelled(only):
+    """Each fold by itself counts other classes the rarest."""
+    whole = made(20)
+    rarest = {name for fold in range(6) for name in rare_classes(semi(fold=fold, only="labelled").load("train")[0])}
+    assert len(rarest) > 1
+    for fold in range(6):
+        data = DetectionDataModule(semi(fold=fold, only=only), Pipeline(), Pipeline())
+        known = data.known_labels()
+        np.testing.assert_array_equal(known.labels, whole.labels)
+        assert rare_classes(known) == rare_classes(whole)
+
+
+def test_where_labels_are_not_known_those_of_the_annotators_count():
+    source = MergeSource({"a": Made(train=made(6, 0, CLASSES[:2])), "b": Made(train=made(5, 20, CLASSES[1:]))})
+    known = semi(source=source).known_labels()
+    assert (len(known), known.classes) == (11, CLASSES)
+    data = DetectionDataModule(Made(train=made(6)), Pipeline(), Pipeline())
+    data.indexes["train"] = made(6)
+    assert data.known_labels() is data.train_index
 
 
 def test_the_baseline_has_the_labelled_images_alone():
@@ -311,6 +334,25 @@ def test_views_show_the_unlabelled_pictures_where_they_are(pictures):
     assert all(differ)
     assert next(iter(module(pictures).train_dataloader())).views is None
     assert all(batch.views is None for batch in module(pictures, view=view).val_dataloader())
+
+
+@pytest.mark.parametrize(("labeled_view", "transform"), [("weak", weak()), ("strong", strong())])
+def test_labeled_images_are_seen_weakly_or_as_strongly_as_the_others(pictures, labeled_view, transform):
+    """An image's position in the stream is its seed."""
+    data = module(pictures, view=Pipeline(weak(), Longest(48)), labeled_view=labeled_view)
+    alone = DetectionDataModule(pictures, Pipeline(transform, Longest(48)), Pipeline(), seed=3).dataset("train")
+    strongly = module(pictures).dataset("train")
+    pairs = list(islice(data.train_dataloader().sampler, 10))
+    for pair in pairs:
+        found = data.dataset("train")[pair]
+        expected = alone[pair] if found.targets.annotated.any() else strongly[pair]
+        assert torch.equal(found.image, expected.image)
+        assert torch.equal(found.targets.boxes, expected.targets.boxes)
+        assert (found.view is None) == bool(found.targets.annotated.any())
+    differ = [not torch.equal(data.dataset("train")[pair].image, strongly[pair].image) for pair in pairs[:2]]
+    assert any(differ) == (labeled_view == "weak")
+    with pytest.raises(ValueError, match="labeled_view"):
+        module(pictures, labeled_view="none")
 
 
 def test_views_come_from_workers_and_unreadable_pictures_are_skipped(tmp_path, pictures):

@@ -92,10 +92,19 @@ def teacher(voc, monkeypatch):
     return {**data, "only": "labelled"}
 
 
-def test_figure3_shows_how_well_sure_boxes_of_unlabelled_pictures_sit(make_run, teacher, tmp_path):
+def students(make_run, plain: float, intervals: float) -> None:
+    for row, tau in ((PLAIN, plain), (OURS, intervals)):
+        (make_run(row) / "config.yaml").write_text(yaml.safe_dump({"name": row, "seed": 0, "pseudo": {"tau": tau}}))
+
+
+def teachers(make_run, data: dict[str, Any]) -> None:
     for row in (certainty_teachers.PLAIN, certainty_teachers.INTERVALS):
-        config = make_run(row) / "config.yaml"
-        config.write_text(yaml.safe_dump({"name": row, "seed": 0, "data": teacher}))
+        (make_run(row) / "config.yaml").write_text(yaml.safe_dump({"name": row, "seed": 0, "data": data}))
+
+
+def test_figure3_shows_how_well_sure_boxes_of_unlabelled_pictures_sit(make_run, teacher, tmp_path):
+    teachers(make_run, teacher)
+    students(make_run, 0.7, 0.7)
     drawing = figure3(Runs(tmp_path / "runs", "mini"))
     lines, change = drawing.panels
     # 0.9 of the width in common of 1.1: an IoU of 0.818 for all that count.
@@ -103,8 +112,19 @@ def test_figure3_shows_how_well_sure_boxes_of_unlabelled_pictures_sit(make_run, 
     for series in lines.series:
         np.testing.assert_allclose(series.y, expected)
     assert not change.series[0].y.any()
-    # Of two boxes of each of a picture's objects one is sure.
-    assert "one seed: of a picture 2.0 by class score and 2.0 by class score and certainty." in drawing.caption
+    # Of two boxes of each of an image's objects one is sure.
+    counts = "2.0 by class score of at least 0.7 and 2.0 by class score and certainty of at least 0.7."
+    assert f"one seed: of an image {counts}" in drawing.caption
+
+
+def test_figure3_goes_by_the_thresholds_of_the_students(make_run, teacher, tmp_path):
+    """The second box of each object, which overlaps none, has a score of 0.6."""
+    teachers(make_run, teacher)
+    students(make_run, 0.7, 0.5)
+    drawing = figure3(Runs(tmp_path / "runs", "mini"))
+    plain, intervals = drawing.panels[0].series
+    np.testing.assert_allclose(intervals.y, np.asarray(plain.y) / 2)
+    assert "4.0 by class score and certainty of at least 0.5." in drawing.caption
 
 
 def test_figure4_draws_both_students_on_pictures_spread_over_the_set(make_run, predictions, tmp_path):

@@ -6,11 +6,15 @@ from functools import partial
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
+from torchvision.ops import MultiScaleRoIAlign
 
 from detlab.assigners.max_iou import MaxIoU
 from detlab.boxes import BoxCoder
+from detlab.build import build_detector
+from detlab.launch import CONFIG_DIR
 from detlab.losses.regression import SmoothL1
 from detlab.losses.two_stage import TwoStageCriterion
 from detlab.matching import gather_objects, of_one_class
@@ -54,7 +58,7 @@ def ours() -> FasterRCNN:
         partial(FPN, levels=(2, 3, 4, 5, 6), extra="pool"),
         AnchorGenerator((2, 3, 4, 5, 6), scale=8, octaves=1, center=0, whole=True),
         RPN,
-        partial(BoxHead, coder=TEN),
+        partial(BoxHead, coder=TEN, aligned=False),
         ONE,
         RoISampler(MaxIoU(0.5, 0.5, low_quality=False), number=ALL),
         channels_last=False,  # other kernels round otherwise, and which of two like boxes stays depends on it
@@ -167,8 +171,45 @@ def test_a_region_comes_from_the_level_of_its_size() -> None:
     features = [torch.full((1, 16, SIZE >> level, SIZE >> level), float(level)) for level in (2, 3, 4)]
     sides = torch.tensor([20.0, 55, 57, 111, 113, 128])
     regions = torch.stack([torch.zeros(6), torch.zeros(6), sides, sides], 1)
-    cut = model.head.pool(dict(zip("234", features, strict=True)), [regions], [])
+    cut = model.head.pool(features, [regions])
     assert cut[:, 0, 1, 1].tolist() == [2, 2, 3, 3, 4, 4]
+
+
+@pytest.mark.parametrize(("aligned", "shift"), [(True, 0.0), (False, 0.5)])
+def test_regions_are_cut_where_anchors_lie(aligned, shift) -> None:
+    """Maps that hold the coordinates of their own cells, which are the anchors' centers: the mean of what is cut is
+    the region's center, or half a cell off."""
+    model = small(canonical=112.0, aligned=aligned)
+    levels, side = (2, 3, 4), 320
+    sizes = [(side >> level, side >> level) for level in levels]
+    anchors = AnchorGenerator(levels, octaves=1, ratios=(1.0,))(sizes, torch.device("cpu"))
+    centers = (anchors.boxes[:, :2] + anchors.boxes[:, 2:]) / 2  # [A, 2]
+    maps = [xy.T.reshape(1, 2, *size) for xy, size in zip(centers.split(anchors.level_sizes), sizes, strict=True)]
+    regions = torch.tensor([[16.0, 16, 48, 48], [24, 32, 64, 60], [64, 64, 120, 176], [32, 64, 288, 208]])
+    level = torch.tensor([2, 2, 3, 4])
+    cut = model.head.pool([torch.cat([x, x]) for x in maps], [regions[:1], regions[1:]])
+    expected = (regions[:, :2] + regions[:, 2:]) / 2 + shift * 2.0 ** level[:, None]
+    torch.testing.assert_close(cut.mean((2, 3)), expected)
+
+
+def test_regions_are_cut_as_torchvision_does() -> None:
+    model, generator = small(canonical=112.0), torch.Generator().manual_seed(0)
+    maps = [torch.randn(2, 16, SIZE >> level, SIZE >> level, generator=generator) for level in (2, 3, 4)]
+    corners = torch.rand(2, 30, 2, generator=generator) * 60
+    regions = list(torch.cat([corners, corners + 4 + 90 * torch.rand(2, 30, 2, generator=generator)], 2))
+    pool = MultiScaleRoIAlign(list("234"), 3, 2, canonical_scale=112)
+    expected = pool(dict(zip("234", maps, strict=True)), regions, [(SIZE, SIZE)] * 2)
+    assert torch.equal(model.head.pool(maps, regions), expected)
+    assert model.head.pool(maps, [regions[0][:0]] * 2).shape == (0, 16, 3, 3)
+
+
+def test_a_config_without_aligned_is_of_a_run_from_before_there_was_a_choice() -> None:
+    """Which was trained half a cell off, and is evaluated so."""
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = compose("train", ["method=faster_rcnn"])
+    assert build_detector(cfg, CLASSES).head.pool.aligned
+    del cfg.detector.head.aligned
+    assert not build_detector(cfg, CLASSES).head.pool.aligned
 
 
 def test_stages_can_be_asked_one_by_one() -> None:
