@@ -16,9 +16,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from detlab.build import build_datamodule, rehearse
+from detlab.errors import UserError
 from detlab.experiments import rows_in
 from detlab.launch import CONFIG_DIR, groups
 from detlab.pseudo.classifier import ProxyClassifier, save
+from detlab.runs import RunFolder
 from detlab.stages import FOLDERS
 from detlab.study.definition import EXPERIMENTS, find_studies, read_study
 from detlab.validate import validate
@@ -343,6 +345,19 @@ def test_every_study_can_be_read(path):
 )
 def test_rows_are_what_they_are_called(row, key, value):
     assert OmegaConf.select(composed(f"experiment={row}"), key) == value
+
+
+def test_rows_of_fig_3_b_and_d_are_told_from_runs_of_what_the_letters_meant_once(tmp_path):
+    """Neither found in the folders of those, nor taken for one where somebody has chosen the folder."""
+    rows = {row.name: row.experiment for row in read_study("paa/table1_left").rows}
+    for letter in "bd":
+        config = plain(f"experiment={rows[f'scheme_{letter}']}")
+        assert config["name"] == rows[f"scheme_{letter}"] != f"paa/table1_left/scheme_{letter}"
+        folder = RunFolder(tmp_path / letter)
+        folder.open(config | {"assigner": config["assigner"] | {"scheme": letter}})
+        folder.release()
+        with pytest.raises(UserError, match=f"assigner.scheme: '{letter}' → '{letter}_"):
+            RunFolder(tmp_path / letter).open(config)
 
 
 def test_tables_1_of_certainty_have_the_data_lengths_and_sizes_of_their_halves():

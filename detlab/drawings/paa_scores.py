@@ -23,9 +23,9 @@ from detlab.runs import RunFolder
 
 SCHEMES: dict[Scheme, str] = {
     "a": "(a) cut where both are as probable",
-    "b": "(b) cut at the peak; ignored up to (a)",
+    "b_between_peaks": "(b) cut at the peak; ignored between peaks",
     "c": "(c) cut at the peak",
-    "d": "(d) cut as (a); ignored up to the other peak",
+    "d_rest_of_low": "(d) cut at the peak; ignored up to (a)",
 }
 DEFAULT: Scheme = "c"
 LOOK_AT = 8  # of the first validation pictures that one is chosen from
@@ -65,8 +65,8 @@ def figure3(runs: Runs) -> Picture:
     fit = fitted(example.costs)
     states = {title: separated(example.costs, scheme) for scheme, title in SCHEMES.items()}
     caption = (
-        f"{example.words} Gaussians times their weights; ground coloured by what anchors of that score become. The "
-        "paper draws the schemes without words: this is how detlab reads them."
+        f"{example.words} Gaussians times their weights; ground colored by what anchors of that score become. The "
+        "paper draws the schemes without words: they are those that the comments of its authors' code describe."
     )
     return Picture(draw_schemes(fit, states), fit_csv(fit, states), caption, example.snapshot is not None)
 

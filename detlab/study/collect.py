@@ -34,9 +34,10 @@ def table_of_study(
     """The study's rows with their runs in ``<runs>/<experiment>/<setting>/seed=<n>``, and its claims judged on them.
 
     seeds: those that should be there; a run that is not then appears as missing. Runs of further seeds count too.
-    recorded: an earlier table of this study; its finished runs count where no finished run of that seed is here.
+    recorded: an earlier table of this study; its finished runs count where no finished run of that seed is here, its
+    failed ones where no run of that seed is here at all.
     """
-    earlier = {row.name: row.finished for row in recorded.rows} if recorded else {}
+    earlier = {row.name: row.runs for row in recorded.rows} if recorded else {}
     found = {
         row.name: _with(earlier.get(row.name, ()), _runs_of(Path(runs) / row.experiment / setting, seeds or ()))
         for row in study.rows
@@ -73,8 +74,11 @@ def _runs_of(folder: Path, seeds: Iterable[int]) -> list[Run]:
 
 
 def _with(recorded: Iterable[Run], runs: Sequence[Run]) -> list[Run]:
-    finished = {run.seed for run in runs if run.state == "finished"}
-    added = {run.seed: run for run in recorded if run.seed not in finished}
+    outdone = {
+        "finished": {run.seed for run in runs if run.state == "finished"},
+        "failed": {run.seed for run in runs if run.state != "missing"},
+    }
+    added = {run.seed: run for run in recorded if run.state in outdone and run.seed not in outdone[run.state]}
     return sorted(
         [*added.values(), *(run for run in runs if run.seed not in added)], key=lambda run: (run.seed, run.folder)
     )

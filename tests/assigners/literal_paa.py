@@ -17,7 +17,7 @@ from sklearn.mixture import GaussianMixture
 
 from detlab.structures import BACKGROUND, IGNORED, Anchors, Predictions, Targets
 
-SCHEMES = ("a", "b", "c", "d")
+SCHEMES = ("a", "b_between_peaks", "c", "d_rest_of_low")
 
 
 class Literal(NamedTuple):
@@ -67,10 +67,14 @@ def _verdict(samples: list[float], likelihood: list[float], low: set[int], high:
     for i, sample in enumerate(samples):
         if sample <= low_peak:
             result.append(1)
-        elif i in low:
-            result.append({"a": 1, "b": -1, "c": 0, "d": 1}[scheme])
+        elif scheme == "a":
+            result.append(1 if i in low else 0)
+        elif scheme == "b_between_peaks":
+            result.append(0 if high and sample >= high_peak else -1)
+        elif scheme == "d_rest_of_low":
+            result.append(-1 if i in low else 0)
         else:
-            result.append(-1 if scheme == "d" and sample <= high_peak else 0)
+            result.append(0)
     return result
 
 

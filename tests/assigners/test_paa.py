@@ -81,9 +81,11 @@ def test_two_hundred_objects_equal_procedure_1(grid_anchors) -> None:
     """More objects than most anchors can serve: many get one candidate or none."""
     anchors, targets = grid_anchors(32, (4, 8)), images((200, 3), 4, size=32)
     predictions = random_predictions(anchors, len(targets), torch.Generator().manual_seed(5))
-    found = PAA(focal_giou(), scheme="b")(anchors, targets, predictions).gt_index
+    found = PAA(focal_giou(), scheme="b_between_peaks")(anchors, targets, predictions).gt_index
     for number, target in enumerate(targets):
-        assert found[number].tolist() == procedure(anchors, target, image_of(predictions, number), paa(9, "b"))
+        assert found[number].tolist() == procedure(
+            anchors, target, image_of(predictions, number), paa(9, "b_between_peaks")
+        )
     matched = found[0][found[0] >= 0].unique()
     assert 20 < len(matched) < 200
 
@@ -92,7 +94,7 @@ def test_two_hundred_objects_equal_procedure_1(grid_anchors) -> None:
 def test_batch_equals_its_images_one_by_one(grid_anchors, monkeypatch: pytest.MonkeyPatch, topk: int) -> None:
     anchors, targets = grid_anchors(64, LEVELS), images((3, 0, 30, 1, 7), 6, crowd=0.2, unannotated=0.3)
     predictions = random_predictions(anchors, len(targets), torch.Generator().manual_seed(7))
-    assigner = PAA(focal_giou(), topk, "d")
+    assigner = PAA(focal_giou(), topk, "b_between_peaks")
     together = assigner(anchors, targets, predictions).gt_index
     for number, target in enumerate(targets):
         one = Predictions(*(None if field is None else field[number : number + 1] for field in predictions))  # type: ignore[arg-type]
@@ -110,9 +112,9 @@ NEAR = [[float(x), 0.0, 10.0 + x, 10.0] for x in range(4)]  # IoU 1, 9/11, 8/12,
     ("scheme", "wanted"),
     [
         ("a", [0, 0, 0, BACKGROUND, BACKGROUND, BACKGROUND]),
-        ("b", [0, 0, IGNORED, BACKGROUND, BACKGROUND, BACKGROUND]),
+        ("b_between_peaks", [0, 0, IGNORED, IGNORED, BACKGROUND, BACKGROUND]),
         ("c", [0, 0, BACKGROUND, BACKGROUND, BACKGROUND, BACKGROUND]),
-        ("d", [0, 0, 0, IGNORED, IGNORED, BACKGROUND]),
+        ("d_rest_of_low", [0, 0, IGNORED, BACKGROUND, BACKGROUND, BACKGROUND]),
     ],
 )
 def test_six_anchors_with_costs_around_two_values(scheme: Scheme, wanted: list[int]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -40,13 +42,18 @@ def test_schemes_differ_on_many_sets() -> None:
     """Or the test above would show less than it seems to."""
     sets = score_sets()
     found = {scheme: separate(sets.values, sets.mask, scheme) for scheme in SCHEMES}
-    for one, other in [("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "d")]:
+    for one, other in combinations(SCHEMES, 2):
         assert (found[one] != found[other]).any(1).sum() > 0.3 * len(sets.kind), (one, other)
 
 
 @pytest.mark.parametrize(
     ("scheme", "verdict"),
-    [("a", [1, 1, 1, 0, 0, 0]), ("b", [1, 1, -1, 0, 0, 0]), ("c", [1, 1, 0, 0, 0, 0]), ("d", [1, 1, 1, -1, -1, 0])],
+    [
+        ("a", [1, 1, 1, 0, 0, 0]),
+        ("b_between_peaks", [1, 1, -1, -1, 0, 0]),
+        ("c", [1, 1, 0, 0, 0, 0]),
+        ("d_rest_of_low", [1, 1, -1, 0, 0, 0]),
+    ],
 )
 def test_two_heaps_of_three(scheme: Scheme, verdict: list[int]) -> None:
     """Around 0.2 and 2.1, far apart: the middle one of either heap is its peak."""
@@ -78,9 +85,9 @@ def test_one_candidate_equal_candidates_and_no_candidates(scheme: Scheme) -> Non
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_two_candidates(scheme: Scheme) -> None:
-    """One for each component."""
-    assert on_row([0.2, 0.9], scheme) == [1, UNDECIDED if scheme == "d" else 0]
-    assert on_row([0.9, 0.2], scheme) == [UNDECIDED if scheme == "d" else 0, 1]
+    """One for each component, its peak: nothing is between."""
+    assert on_row([0.2, 0.9], scheme) == [1, 0]
+    assert on_row([0.9, 0.2], scheme) == [0, 1]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -116,26 +123,47 @@ def test_equal_losses_share_a_side(scheme: Scheme) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_positives_are_the_cheapest(scheme: Scheme) -> None:
-    """But for a and d, whose low-loss component may skip samples of the other one between two of its own."""
+    """But for a, whose low-loss component may skip samples of the other one between two of its own."""
     sets = score_sets()
     found = separate(sets.values, sets.mask, scheme)
-    if scheme in "bc":
+    if scheme != "a":
         dearest = sets.values.masked_fill(found != 1, -torch.inf).amax(1, keepdim=True)
         assert ((found == 1) == (sets.mask & (sets.values <= dearest))).all()
     cheapest = sets.values.masked_fill(~sets.mask, torch.inf).argmin(1)
     assert (found.gather(1, cheapest[:, None]) == 1).all()
 
 
-def test_a_and_d_take_as_positive_what_b_takes_or_ignores() -> None:
+def test_schemes_agree_where_fig_3_does() -> None:
     sets = score_sets()
     a, b, c, d = (separate(sets.values, sets.mask, scheme) for scheme in SCHEMES)
-    assert torch.equal(a == 1, b != 0)
-    assert torch.equal(a == 1, d == 1)
+    assert torch.equal(a == 1, d != 0)
     assert torch.equal(b == 1, c == 1)
+    assert torch.equal(d == 1, c == 1)
     assert (a != UNDECIDED).all()
     assert (c != UNDECIDED).all()
-    assert (b == UNDECIDED).any()
-    assert (d == UNDECIDED).any()
+    assert ((b == UNDECIDED) & (d != UNDECIDED)).any()
+    assert ((b != UNDECIDED) & (d == UNDECIDED)).any()
+
+
+def test_what_is_ignored_between_the_peaks_is_less_than_any_negative() -> None:
+    """In order of rising loss b says positive, ignored, negative, and never goes back."""
+    sets = score_sets()
+    found = separate(sets.values, sets.mask, "b_between_peaks")
+    place = torch.where(found == 1, 0, torch.where(found == UNDECIDED, 1, 2))
+    rising = sets.values.masked_fill(~sets.mask, torch.inf).argsort(dim=1, stable=True)
+    place, there = place.gather(1, rising), sets.mask.gather(1, rising)
+    assert ((place[:, 1:] >= place[:, :-1]) | ~there[:, 1:]).all()
+
+
+def test_without_a_high_loss_component_none_is_negative_between_the_peaks() -> None:
+    """Nearly equal losses, most at the lower end: the low component ends a little more probable for each."""
+    losses = [1.0, 1.0, 1.0, 1.001]
+    values = torch.tensor([losses], dtype=torch.float64)
+    share = paa.fit_two_gaussians(values, torch.ones_like(values, dtype=torch.bool)).responsibilities[0, :, 0]
+    assert (share >= 0.5).all(), "a sample is of the high-loss component: nothing was tested"
+    assert on_row(losses, "b_between_peaks") == [1, 1, 1, -1]
+    assert separated(np.array(losses)).verdicts["b_between_peaks"] == [1, 1, 1, -1]
+    assert on_row(losses, "c") == [1, 1, 1, 0]
 
 
 def test_rows_with_nan_leave_the_others_alone_and_float32_is_read_as_float64() -> None:
@@ -159,7 +187,8 @@ def test_type_device_and_gradient() -> None:
     assert paa.separate is separate
 
 
-@pytest.mark.parametrize("scheme", ["e", "", "C", "ab"])
+@pytest.mark.parametrize("scheme", ["e", "", "C", "ab", "b", "d"])
 def test_refuses_other_schemes(scheme: str) -> None:
-    with pytest.raises(ValueError, match="Expected scheme a, b, c or d"):
+    """b and d alone named other separations once: no config of then may be read as one of now."""
+    with pytest.raises(ValueError, match="Expected scheme a, b_between_peaks, c or d_rest_of_low, got"):
         separate(torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool), scheme)  # type: ignore[arg-type]

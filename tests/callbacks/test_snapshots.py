@@ -86,7 +86,7 @@ def test_samples_are_those_of_a_loop(scene):
 
 def test_ignored_candidates_are_told_apart(scene):
     anchors, targets, predictions = scene
-    states = judge(PAA(overlap, topk=9, scheme="d"), anchors, targets, predictions, SCALES)[0].state
+    states = judge(PAA(overlap, topk=9, scheme="b_between_peaks"), anchors, targets, predictions, SCALES)[0].state
     assert set(states.tolist()) == {1, 0, -1}
 
 

@@ -57,6 +57,18 @@ def test_a_seed_not_asked_for_counts_all_the_same(runs):
     assert len(table_of_study(study(), runs, seeds=[0]).rows[0].finished) == 3
 
 
+def test_recorded_runs_that_have_ended_count_until_others_are_here(runs, make_run):
+    recorded = table_of_study(study(), runs, seeds=[0, 1, 2, 7])
+    shutil.rmtree(runs / "paper/table/b")
+    b = table_of_study(study(), runs, recorded=recorded).rows[1]
+    assert [(run.seed, run.state) for run in b.runs] == [(0, "finished"), (1, "finished"), (2, "failed")]
+    assert b.runs[2].error == "Loss is nan."
+    make_run(runs / "paper/table/b/mini/seed=1")
+    make_run(runs / "paper/table/b/mini/seed=2")
+    b = table_of_study(study(), runs, seeds=[0, 1, 2], recorded=recorded).rows[1]
+    assert [(run.seed, run.state) for run in b.runs] == [(0, "finished"), (1, "finished"), (2, "unfinished")]
+
+
 def test_a_table_without_runs_is_a_table(tmp_path):
     table = table_of_study(study(), tmp_path / "runs")
     assert [row.runs for row in table.rows] == [[], []]
