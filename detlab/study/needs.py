@@ -39,14 +39,14 @@ def stages(pattern: str, without: Collection[str] = (), experiments: str | Path 
     if not chosen:
         raise UserError(f"No table fits '{pattern}'; there are {', '.join(names)}.")
     needed = _Needs(folder)
-    height: dict[str, int] = {}
-    for name in chosen:
-        study = needed.study(name)
-        for experiment in [row.experiment for row in study.rows] + needed.expand(study.needs):
-            needed.raise_above(experiment, 0, height, ())
-    kept = [(experiment, level) for experiment, level in height.items() if _table(experiment) not in without]
-    levels = sorted({level for _, level in kept}, reverse=True)
-    return [[experiment for experiment, own in kept if own == level] for level in levels]
+    return needed.order([needed.study(name) for name in chosen], without)
+
+
+def stages_of(study: Study) -> list[list[str]]:
+    """`stages` of one table that has been read already."""
+    needed = _Needs(study.path.absolute().parent.parent)
+    needed.studies[study.name] = study
+    return needed.order([study])
 
 
 class _Needs:
@@ -61,6 +61,15 @@ class _Needs:
             self.studies[name] = read_study(name, self.folder)
         return self.studies[name]
 
+    def order(self, chosen: Iterable[Study], without: Collection[str] = ()) -> list[list[str]]:
+        height: dict[str, int] = {}
+        for study in chosen:
+            for experiment in [row.experiment for row in study.rows] + self.expand(study.needs):
+                self.raise_above(experiment, 0, height, ())
+        kept = [(experiment, level) for experiment, level in height.items() if _table(experiment) not in without]
+        levels = sorted({level for _, level in kept}, reverse=True)
+        return [[experiment for experiment, own in kept if own == level] for level in levels]
+
     def expand(self, names: Iterable[str]) -> list[str]:
         """Tables as the experiments of their rows; experiments stay."""
         result: list[str] = []
@@ -70,7 +79,10 @@ class _Needs:
 
     def of(self, experiment: str) -> list[str]:
         """What an experiment needs: what the table that owns it says for all of its rows and for this one."""
-        study = self.study(_table(experiment))
+        table = _table(experiment)
+        if table not in self.studies and not (self.folder / f"{table}.yaml").is_file():
+            return []
+        study = self.study(table)
         own = [name for row in study.rows if row.experiment == experiment for name in row.needs]
         return self.expand([*study.needs, *own])
 
