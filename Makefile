@@ -17,19 +17,9 @@ SETTING := $(or $(DATA_CONFIG),$(SCALE))
 CHOSEN = scale=$(SCALE) $(if $(DATA_CONFIG),data=$(DATA_CONFIG) setting=$(DATA_CONFIG)) $(if $(DATA),data.root=$(DATA))
 # Tables whose rows differ at SCALE=paper alone (backbone, resolution); elsewhere they run only if TABLE names them.
 PAPER_ONLY := iou_balanced/table1 alrp/table4 paa/table3 certainty/table1_voc_multi
-SKIPPED = $(if $(filter-out paper,$(SCALE)),$(if $(filter *,$(TABLE)),$(patsubst %,%/*,$(filter $*/%,$(PAPER_ONLY)))))
-# Tables whose finished runs the rows of a paper's other tables begin with, or those of one of them.
-BEFORE_proxy := sources
-BEFORE_certainty := teachers*
-BEFORE_certainty_table1_full := teachers_full
-BEFORE_certainty_table1_voc := teachers_voc
-BEFORE_certainty_table1_voc_multi := teachers_voc
-BEFORE_certainty_table2 := teachers_shares
-BEFORE_certainty_table7 := teachers_k
-BEFORE_certainty_reach := teachers
-BEFORE = $(or $(BEFORE_$*_$(TABLE)),$(if $(filter-out *,$(TABLE)),$(patsubst teachers*,teachers,$(BEFORE_$*)),$(BEFORE_$*)))
-COMMA := ,
-ROWS = experiment=glob($*/$(TABLE)/*$(if $(SKIPPED),$(COMMA)exclude=[$(subst $() ,$(COMMA),$(SKIPPED))]))
+SKIPPED = $(if $(filter-out paper,$(SCALE)),$(if $(filter *,$(TABLE)),$(filter $*/%,$(PAPER_ONLY))))
+# A line per stage, experiments separated by commas: what `needs:` names in the tables comes first.
+STAGES = $(RUN)python -m detlab.study.needs '$*/$(TABLE)' $(SKIPPED:%=--without=%)
 SWEPT = $(CHOSEN) seed=$(SEEDS) hydra/launcher=$(LAUNCHER) $(ARGS)
 PAPERS := $(sort $(foreach study,$(wildcard experiments/*/*.yaml),$(notdir $(patsubst %/,%,$(dir $(study))))))
 
@@ -58,8 +48,12 @@ reproduce: ## every paper's tables, one after the other
 	@$(MAKE) --no-print-directory -k $(PAPERS:%=reproduce-%)
 
 reproduce-%: setup ## a paper's tables: SCALE, SEEDS, LAUNCHER, TABLE, DATA, DATA_CONFIG, ARGS; again to go on
-	$(if $(BEFORE),$(RUN)detlab train -m 'experiment=glob($*/$(BEFORE)/*)' $(SWEPT) && )$(RUN)detlab train -m '$(ROWS)' $(SWEPT); \
-	status=$$?; $(RUN)detlab report $* setting=$(SETTING) && exit $$status
+	@stages=$$($(STAGES)) || exit; status=0; \
+	for rows in $$stages; do \
+		set -- train -m "experiment=$$rows" $(SWEPT); echo "detlab $$*"; \
+		$(RUN)detlab "$$@" || { status=$$?; break; }; \
+	done; \
+	$(RUN)detlab report $* setting=$(SETTING) && exit $$status
 
 cost-%: setup ## one training step of each of a paper's rows at paper scale, and its estimated GPU hours
 	$(RUN)detlab cost -m 'experiment=glob($*/$(TABLE)/*,exclude=[proxy/sources/classifier])' scale=paper $(ARGS)

@@ -32,7 +32,7 @@ NOT_IDENTITY_NESTED = {
     "callbacks": ("progress", "learning_rate", "gradients", "barren", "assignments", "pseudo_labels"),
 }
 # Keys that runs made before they existed lack, and the value with which nothing is otherwise than it was there.
-LATER = {"pseudo": {"unsure": "background"}}
+LATER = {"pseudo": {"unsure": "background", "views": "enough"}}
 
 State = Literal["new", "unfinished", "finished"]
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from detlab.errors import UserError
 from detlab.launch import CONFIG_DIR
+from detlab.pages.record import table_of_record
 from detlab.runs import differences, identity
 from detlab.study.claims import judge, parse_claim
 from detlab.study.definition import METRICS, Study
+from detlab.study.needs import stages_of
 from detlab.study.run import find_runs, read_run, seed_folders
 from detlab.study.table import Run, Table, TableRow
 
@@ -21,7 +23,12 @@ __all__ = ["commits", "config_differences", "read_run", "table_of_folder", "tabl
 
 SEEDS = (0, 1, 2)  # where nobody says which
 _MOST_IN_TITLE = 3
-_OF_A_RUN = ("experiment=", "seed=", "run_dir=", "trained_as=", "name=", "overwrite=", "hydra")  # not of its setting
+# Overrides that say which run it is, where it lies or how conveniently it is made, not what is computed.
+_OF_A_RUN = (
+    "experiment=", "seed=", "run_dir=", "trained_as=", "name=", "overwrite=", "hydra", "logger", "report=",
+    "save_every=", "loader.num_workers=", "loader.cache_images=",
+)  # fmt: skip
+_WATCHING = ("callbacks=assignments", "callbacks=gradients")
 
 
 def table_of_study(
@@ -44,9 +51,19 @@ def table_of_study(
     }
     everything = [run for row in found.values() for run in row]
     wanted = sorted({run.seed for run in everything}) or list(seeds or SEEDS)
-    chosen = {row.name: _chosen(setting, [*found[row.name], *everything]) for row in study.rows}
+    own = {row.experiment: found[row.name] for row in study.rows}
+    order = stages_of(study)
+    chosen = {
+        experiment: _chosen(
+            setting, [*(own.get(experiment) or _elsewhere(study, runs, experiment, setting)), *everything]
+        )
+        for stage in order
+        for experiment in stage
+    }
     rows = [
-        TableRow(row.name, row.title, row.paper, found[row.name], _command([row.experiment], chosen[row.name], wanted))
+        TableRow(
+            row.name, row.title, row.paper, found[row.name], _command([row.experiment], chosen[row.experiment], wanted)
+        )
         for row in study.rows
     ]
     names = [row.name for row in rows]
@@ -61,7 +78,7 @@ def table_of_study(
         ],
         source=study.source,
         notes=study.notes,
-        command=_commands(study, chosen, wanted),
+        command=_commands(study, order, chosen, wanted),
         by_class=study.by_class,
     )
 
@@ -84,40 +101,59 @@ def _with(recorded: Iterable[Run], runs: Sequence[Run]) -> list[Run]:
     )
 
 
-def _experiments(study: Study) -> list[str]:
-    """What `experiment` is swept over: a glob where every row is the study's own, else each by name."""
-    if all(row.experiment == f"{study.name}/{row.name}" for row in study.rows):
-        return [f"glob({study.name}/*)"]
-    return list(dict.fromkeys(row.experiment for row in study.rows))
+def _elsewhere(study: Study, runs: str | Path, experiment: str, setting: str) -> list[Run]:
+    """The runs of an experiment that is needed but no row: those that are here, else those that its table records."""
+    table, _, name = experiment.rpartition("/")
+    paper, _, stem = table.rpartition("/")
+    record = study.path.resolve().parent.parent / paper / "results" / f"{stem}-{setting}.json"
+    if here := _runs_of(Path(runs) / experiment / setting, ()):
+        return here
+    recorded = table_of_record(record).rows if record.is_file() else ()
+    return [run for row in recorded if row.name == name for run in row.runs]
 
 
 def _chosen(setting: str, runs: Sequence[Run]) -> list[str]:
-    """The overrides that lead to a setting. A scale's name says little of where its data lie; a name of one's own is
-    explained by the command of the first of `runs` that has it, whose seed may be part of other runs' folders there,
-    and without one taken for that of a data config."""
-    if setting == "mini":
-        return []
+    """The overrides that lead to a setting and to its results: those of the first of `runs` that has a command with
+    them. That run's seed may be part of other runs' folders there. A scale's name is one of these overrides; any other
+    name is taken for that of a data config where no command explains it."""
     config: Mapping[str, Any] = next((run.config for run in runs if run.config), {})
-    if (CONFIG_DIR / "scale" / f"{setting}.yaml").is_file():
-        data = config.get("data")
-        root = data.get("root") if isinstance(data, Mapping) else None
-        return [f"scale={setting}", *([f"data.root={root}"] if root else [])]
+    named = (CONFIG_DIR / "scale" / f"{setting}.yaml").is_file()
+    kept: list[str] | None = None
     for run in runs:
         words = shlex.split(str(run.result.get("command") or ""))
-        if f"setting={setting}" in words:
-            kept = [word for word in words if "=" in word and not word.startswith(_OF_A_RUN)]
-            return [re.sub(rf"/seed={run.seed}\b", "/seed=${seed}", word) for word in kept]
-    return [f"scale={config.get('scale_name') or 'small'}", f"data={setting}", f"setting={setting}"]
+        if words and (named or f"setting={setting}" in words):
+            kept = [word for word in words if "=" in word and not word.startswith(_OF_A_RUN) and word not in _WATCHING]
+            kept = [re.sub(rf"/seed={run.seed}\b", "/seed=${seed}", word) for word in kept]
+            break
+    if not named:
+        scale = config.get("scale_name") or "small"
+        return kept or [f"scale={scale}", f"data={setting}", f"setting={setting}"]
+    kept = [word for word in kept or [] if word not in (f"scale={setting}", f"setting={setting}")]
+    data = config.get("data")
+    root = data.get("root") if isinstance(data, Mapping) else None
+    if root and setting != "mini" and not any(word.startswith("data.root=") for word in kept):
+        kept.insert(0, f"data.root={root}")
+    return kept if setting == "mini" else [f"scale={setting}", *kept]
 
 
-def _commands(study: Study, chosen: Mapping[str, Sequence[str]], seeds: Sequence[int]) -> str:
-    """What trains the table: a line, or several where rows were made with different overrides."""
-    by_words: dict[tuple[str, ...], list[str]] = {}
-    for row in study.rows:
-        by_words.setdefault(tuple(chosen[row.name]), []).append(row.experiment)
-    if len(by_words) == 1:
-        return _command(_experiments(study), next(iter(by_words)), seeds)
-    return "\n".join(_command(list(dict.fromkeys(rows)), words, seeds) for words, rows in by_words.items())
+def _commands(
+    study: Study, order: Sequence[Sequence[str]], chosen: Mapping[str, Sequence[str]], seeds: Sequence[int]
+) -> str:
+    """What trains the table and what it needs: a line per stage, or several where rows were made with different
+    overrides."""
+    lines = []
+    for stage in order:
+        by_words: dict[tuple[str, ...], list[str]] = {}
+        for experiment in stage:
+            by_words.setdefault(tuple(chosen[experiment]), []).append(experiment)
+        lines += [_command(_shortened(study, rows), words, seeds) for words, rows in by_words.items()]
+    return "\n".join(lines)
+
+
+def _shortened(study: Study, experiments: Sequence[str]) -> Sequence[str]:
+    """Every row of a study, where it owns them all, as a glob."""
+    whole = {f"{study.name}/{row.name}" for row in study.rows}
+    return [f"glob({study.name}/*)"] if set(experiments) == whole else experiments
 
 
 def _command(experiments: Sequence[str], chosen: Sequence[str], seeds: Sequence[int]) -> str:

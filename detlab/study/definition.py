@@ -19,19 +19,21 @@ from detlab.study.strict_yaml import read_yaml
 EXPERIMENTS = CONFIG_DIR / "experiment"
 METRICS = ("AP", "AP50", "AP75", "AP90")
 
-_KEYS = ("title", "source", "metrics", "by_class", "rows", "claims", "notes")
-_ROW_KEYS = ("title", "paper", "experiment")
+_KEYS = ("title", "source", "needs", "metrics", "by_class", "rows", "claims", "notes")
+_ROW_KEYS = ("title", "paper", "experiment", "needs")
 _CLAIM_KEYS = ("claim", "source")
 
 
 @dataclass(frozen=True)
 class RowSpec:
-    """A row: its name in claims, its printed title, the paper's numbers in points, and the Hydra experiment."""
+    """A row: its name in claims, its printed title, the paper's numbers in points, and the Hydra experiment. `needs`:
+    the tables and experiments whose finished runs it begins with."""
 
     name: str
     title: str
     paper: Mapping[str, float] = field(default_factory=dict)
     experiment: str = ""
+    needs: tuple[str, ...] = ()
 
 
 class ClaimSpec(NamedTuple):
@@ -42,7 +44,8 @@ class ClaimSpec(NamedTuple):
 @dataclass(frozen=True)
 class Study:
     """`name` is ``<paper>/<table>``, `metrics` the columns in order; by_class: a metric to be shown for each class too
-    (AP, AP50), or empty; the rest is as written in the file."""
+    (AP, AP50), or empty; needs: the tables and experiments whose finished runs the rows come from or begin with
+    (`detlab.study.needs`); the rest is as written in the file."""
 
     path: Path
     name: str
@@ -53,6 +56,7 @@ class Study:
     claims: tuple[ClaimSpec, ...] = ()
     notes: str = ""
     by_class: str = ""
+    needs: tuple[str, ...] = ()
 
 
 def find_studies(paper_folder: str | Path) -> list[Path]:
@@ -84,7 +88,8 @@ def read_study(path_or_name: str | Path, experiments: str | Path | None = None) 
         if not content.get(key):
             raise UserError(f"{path}: {key} is missing; a study needs a title and rows.")
     name = f"{path.absolute().parent.name}/{path.stem}"
-    rows = _rows(path, name, content["rows"], path.absolute().parent.parent if experiments is None else experiments)
+    folder = path.absolute().parent.parent if experiments is None else Path(experiments)
+    rows = _rows(path, name, content["rows"], folder)
     return Study(
         path=path,
         name=name,
@@ -95,6 +100,7 @@ def read_study(path_or_name: str | Path, experiments: str | Path | None = None) 
         rows=rows,
         claims=_claims(path, content.get("claims"), [row.name for row in rows]),
         notes=_text(content.get("notes"), f"{path}: notes"),
+        needs=_needs(content.get("needs"), f"{path}: needs", folder),
     )
 
 
@@ -175,7 +181,26 @@ def _row(path: Path, study: str, name: Any, value: Any, experiments: Path) -> Ro
     if not isinstance(paper, Mapping):
         raise UserError(f"{where}: paper: expected numbers by metric, as in {{AP: 36.3}}, got {_short(paper)}.")
     numbers = {str(metric): _number(metric, number, f"{where}: paper") for metric, number in paper.items()}
-    return RowSpec(name, _text(content.get("title"), f"{where}: title") or name, numbers, experiment)
+    needs = _needs(content.get("needs"), f"{where}: needs", experiments)
+    return RowSpec(name, _text(content.get("title"), f"{where}: title") or name, numbers, experiment, needs)
+
+
+def _needs(value: Any, where: str, experiments: Path) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise UserError(
+            f"{where}: expected a list of tables or rows such as [paper/table, paper/table/row], got {_short(value)}."
+        )
+    for name in value:
+        if name.count("/") not in (1, 2) or not (experiments / f"{name}.yaml").is_file():
+            known = [
+                file.relative_to(experiments).with_suffix("").as_posix()
+                for depth in ("*/*.yaml", "*/*/*.yaml")
+                for file in experiments.glob(depth)
+            ]
+            raise UserError(f"{where}: there is no table and no row '{name}'{nearest(name, known)}.")
+    return tuple(dict.fromkeys(value))
 
 
 def _number(metric: Any, value: Any, where: str) -> float:

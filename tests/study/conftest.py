@@ -36,7 +36,7 @@ def make_run() -> Callable[..., Path]:
         folder: Path,
         config: dict | None = None,
         failed: str = "",
-        command: str = "detlab train x=1",
+        command: str = "detlab train experiment=made",
         **metrics: float | None,
     ) -> Path:
         seed = int(folder.name.partition("=")[2] or 0)

@@ -5,8 +5,9 @@ import pytest
 
 from detlab.errors import UserError
 from detlab.pages.content import mending
+from detlab.pages.record import record_text
 from detlab.study.collect import commits, config_differences, table_of_folder, table_of_study
-from detlab.study.definition import ClaimSpec, RowSpec, Study
+from detlab.study.definition import ClaimSpec, RowSpec, Study, read_study
 
 ROWS = (RowSpec("a", "Row A", {"AP": 36.3}, "paper/table/a"), RowSpec("b", "Row B", {}, "paper/table/b"))
 
@@ -154,7 +155,7 @@ def test_runs_of_a_folder_are_rows_that_differ_in_nothing_but_the_seed(runs):
     assert (table.setting, table.metrics, table.title) == ("mini", ("AP", "AP50", "AP75", "AP90"), f"Runs in {runs}")
     assert [row.title for row in table.rows] == ["made, schedule.lr=0.1", "made, schedule.lr=0.2"]
     assert [[run.seed for run in row.runs] for row in table.rows] == [[0, 1, 2], [0, 1, 2]]
-    assert table.rows[0].command == "detlab train x=1"
+    assert table.rows[0].command == "detlab train experiment=made"
     assert list(table.verdicts) == []
 
 
@@ -249,3 +250,49 @@ def test_commits_come_once_and_in_order(runs):
         file = runs / f"paper/table/a/mini/seed={seed}/metrics.json"
         file.write_text(file.read_text().replace('"abc"', f'"{commit}"'))
     assert commits(table_of_study(study(), runs)) == ["new", "abc"]
+
+
+def test_commands_at_a_scale_keep_what_changes_the_results(runs, make_run):
+    """A table of mini scale made with more overrides is made again with them; those that watch alone are left out."""
+    command = "detlab train experiment=paper/table/a scale=paper seed=4 schedule.iterations=400 callbacks=assignments"
+    make_run(runs / "paper/table/a/paper/seed=4", {"data": {"root": "/d"}}, AP=0.3, command=f"{command} data.root=/d")
+    chosen = "scale=paper schedule.iterations=400 data.root=/d seed=4"
+    assert table_of_study(study(), runs, "paper").command == (
+        f"detlab train -m 'experiment=glob(paper/table/*)' {chosen}"
+    )
+    shutil.rmtree(runs / "paper/table/a/mini")
+    command = "detlab train scale=mini experiment=paper/table/a seed=0 loader.num_workers=0 loss.gamma=3 setting=mini"
+    make_run(runs / "paper/table/a/mini/seed=0", AP=0.3, command=command)
+    table = table_of_study(study(), runs)
+    assert table.rows[0].command == "detlab train -m experiment=paper/table/a loss.gamma=3 seed=0,1,2"
+    assert table.rows[1].command == "detlab train -m experiment=paper/table/b seed=0,1,2"
+
+
+def test_commands_begin_with_what_the_rows_need(make_run, tmp_path):
+    """The needed run is no row; it is known from its folder, and without one from the record of its table."""
+    experiments, runs = tmp_path / "experiments", tmp_path / "runs"
+    for name, rows in {
+        "teachers": "rows: {plain: {}}",
+        "table": "rows: {a: {}}\nneeds: [paper/teachers/plain]",
+    }.items():
+        (experiments / f"paper/{name}").mkdir(parents=True)
+        (experiments / f"paper/{name}.yaml").write_text(f"title: T\n{rows}\n")
+    for row in ("teachers/plain", "table/a"):
+        (experiments / f"paper/{row}.yaml").write_text("")
+    words = "scale=small data=birds setting=birds_5"
+    commands = {row: f"detlab train experiment=paper/{row} {words} seed=0" for row in ("table/a", "teachers/plain")}
+    make_run(runs / "paper/table/a/birds_5/seed=0", AP=0.3, command=commands["table/a"])
+    teacher = make_run(
+        runs / "paper/teachers/plain/birds_5/seed=0", AP=0.3, command=f"{commands['teachers/plain']} lr=2"
+    )
+    expected = [
+        f"detlab train -m experiment=paper/teachers/plain {words} lr=2 seed=0",
+        f"detlab train -m 'experiment=glob(paper/table/*)' {words} seed=0",
+    ]
+    whole = read_study(experiments / "paper/table.yaml")
+    assert table_of_study(whole, runs, "birds_5").command.splitlines() == expected
+    teachers = table_of_study(read_study(experiments / "paper/teachers.yaml"), runs, "birds_5")
+    (experiments / "paper/results").mkdir()
+    (experiments / "paper/results/teachers-birds_5.json").write_text(record_text(teachers))
+    shutil.rmtree(teacher)
+    assert table_of_study(whole, runs, "birds_5").command.splitlines() == expected

@@ -114,7 +114,7 @@ def test_every_study_of_this_checkout_can_be_read():
 
 
 ROWS = "title: T\nrows: {a: , b: }\n"
-KEYS = "title, source, metrics, by_class, rows, claims, notes"
+KEYS = "title, source, needs, metrics, by_class, rows, claims, notes"
 OWN = (
     "cannot be named in claims; use letters, digits and _, a letter first (and none of Python's or YAML's own words, "
     "such as 'not' or 'on')."
@@ -143,7 +143,7 @@ OWN = (
         ("title: T\nrows: {lambda: }", f"FILE: row 'lambda' {OWN}"),
         ("title: T\nrows: {é: }", f"FILE: row 'é' {OWN}"),
         ("title: T\nrows: {../a: }", f"FILE: row '../a' {OWN}"),
-        ("title: T\nrows: {a: 36.3}", "FILE: row a: expected keys title, paper, experiment, got 36.3."),
+        ("title: T\nrows: {a: 36.3}", "FILE: row a: expected keys title, paper, experiment, needs, got 36.3."),
         ("title: T\nrows: {a: {papr: {AP: 1}}}", "FILE: row a: there is no key 'papr' (did you mean 'paper'?)."),
         (
             "title: T\nrows: {a: {paper: 36.3}}",

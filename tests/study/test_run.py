@@ -11,7 +11,7 @@ def test_a_finished_run_is_read_whole(make_run, tmp_path):
     assert (run.value("AP"), run.value("AP75"), run.value("AP90")) == (50.0, None, None)
     assert run.config["schedule"] == {"lr": 0.1}
     assert run.history["train/loss"].tolist() == [0.5, 0.25]
-    assert run.result["command"] == "detlab train x=1"
+    assert run.result["command"] == "detlab train experiment=made"
 
 
 def test_states_follow_what_training_left(make_run, tmp_path):
