@@ -58,7 +58,8 @@ def evaluate(cfg: Any) -> dict[str, Any]:
     values = trainer.test(module, loader, verbose=False)[0]
     metrics = {name.removeprefix("test/"): float(value) for name, value in values.items()}
     weights = find_checkpoint(str(cfg.ckpt_path)).stem
-    after: Any = {name: OmegaConf.to_container(merged[name]) for name in ("postprocess", "testing") if merged.get(name)}
+    resolved: Any = OmegaConf.to_container(merged, resolve=True)
+    after = {name: resolved[name] for name in ("postprocess", "testing") if resolved.get(name)}
     place = f"{merged.data.name}-{cfg.split}-{fingerprint(index)}-{weights}"
     if {"postprocess", "testing"} & set(chosen):
         place += f"-{config_hash(after)}"

@@ -40,6 +40,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "interval_probability": Literal["sigmoid", "softmax"],
         "interval_threshold": _Share,
         "pseudo_threshold": _Share,
+        "nms_iou": _Share,
         "start_from": _Name | None,
         "trained_as": _Name | None,
         "overwrite": bool,

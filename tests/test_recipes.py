@@ -225,6 +225,23 @@ def test_schedules_of_paa_are_printed_in_iterations(recipe, iterations, decays, 
     assert (cfg.backbone.name, cfg.backbone.deformable_stages) == (backbone, deformable)
 
 
+def test_paa_and_atss_have_the_nms_of_the_authors_code_by_their_recipe_alone():
+    """0.6, with voting and without; RetinaNet and everything at other scales keep 0.5."""
+
+    def threshold(*overrides):
+        nms = OmegaConf.to_container(composed(*overrides), resolve=True)["postprocess"]["nms"]
+        return nms["nms"]["iou"] if "nms" in nms else nms["iou"]
+
+    rows = [row for row in ROWS if row.startswith("paa/")]
+    found = {row: threshold(f"experiment={row}", "scale=paper") for row in rows}
+    retinanet = {"paa/table2_left/retinanet", "paa/table3/retinanet_r101"}
+    assert found == {row: 0.5 if row in retinanet else 0.6 for row in rows}
+    assert {threshold(f"experiment={row}") for row in rows} == {0.5}
+    assert threshold("scale=small", *CUSTOM, "recipe=paa135k") == 0.5
+    assert threshold("experiment=iou_balanced/table2/both", "scale=paper") == 0.5
+    assert compose("eval", ["ckpt_path=x", "postprocess=voting"]).postprocess.nms.nms.iou == 0.5  # where no run says
+
+
 def test_paa_draws_the_shorter_side_from_640_to_800():
     data = build_datamodule(at_paper_scale("paa180k_r101"))
     resize, rng = data.train_transform.resize, np.random.default_rng(0)
@@ -333,6 +350,11 @@ def test_every_study_can_be_read(path):
         ("alrp/table2/alrp_giou_sb", "loss.kind", "giou"),
         ("alrp/table2/alrp_giou_sb", "postprocess.score_threshold", 0.0),
         ("alrp/atss/one_atss", "assigner._target_", "detlab.assigners.atss.ATSS"),
+        ("paa/table1_right/iou", "assigner.center_inside", True),
+        ("paa/table1_right/iou", "loss.localization_weight", 2.0),
+        ("paa/table1_right/iou_ioupred", "assigner.center_inside", True),
+        ("paa/table1_right/iou_ioupred", "loss.localization_weight", 2.0),
+        ("paa/table1_right/paa", "loss.localization_weight", 1.3),
         ("paa/table2_left/retinanet", "detector.anchors.octaves", 3),
         ("paa/table3/paa_r101", "detector.head.deformable_last", None),
         ("paa/table3/paa_r101", "postprocess.nms._target_", "detlab.postprocess.ScoreVoting"),

@@ -16,6 +16,8 @@ class MaxIoU:
     `low_quality`: the anchors with a ground truth's highest IoU (all of them at a tie, if above 0) are matched
     whatever the thresholds say, still to the ground truth *they* overlap most, as in Faster R-CNN's and
     RetinaNet's common implementations.
+    `center_inside`: a matched anchor whose center is not strictly inside its ground truth is ignored instead, as in the
+    code of ATSS' and PAA's authors where they assign by IoU: most anchors that contain a tiny object sit beside it.
     Ground truths flagged `ignore` are never matched; an anchor that is not positive and has at least `ignore_ioa`
     of its own area inside one is ignored.
 
@@ -28,6 +30,7 @@ class MaxIoU:
         negative: float = 0.4,
         low_quality: bool = True,
         ignore_ioa: float = 0.5,
+        center_inside: bool = False,
     ) -> None:
         if not 0 <= negative <= positive <= 1:
             raise ValueError(f"Expected 0 <= negative <= positive <= 1, got negative={negative}, positive={positive}.")
@@ -37,6 +40,7 @@ class MaxIoU:
         self.negative = negative
         self.low_quality = low_quality
         self.ignore_ioa = ignore_ioa
+        self.center_inside = center_inside
 
     @torch.no_grad()
     def __call__(
@@ -58,7 +62,7 @@ class MaxIoU:
             for images in image_chunks(padded, len(boxes)):
                 iou = pairwise_iou(padded.boxes[images], boxes)  # [b, G, A]
                 index[images] = self._match(iou, padded.matchable[images])
-        return index
+        return ignore_outside(index, boxes, padded.boxes) if self.center_inside else index
 
     def _match(self, iou: Tensor, matchable: Tensor) -> Tensor:
         """``iou [b, G, A]`` (overwritten), ``matchable [b, G]`` → ``[b, A]``."""
@@ -71,3 +75,13 @@ class MaxIoU:
             matched |= (iou == highest).any(1)
         undecided = torch.where(best >= self.negative, IGNORED, BACKGROUND)
         return torch.where(matched, winner, undecided)
+
+
+def ignore_outside(index: Tensor, anchors: Tensor, boxes: Tensor) -> Tensor:
+    """``index [B, A]`` with anchors ``[A, 4]`` ignored that are matched to one of ``boxes [B, G, 4]`` without having
+    their center strictly inside it."""
+    image, anchor = (index >= 0).nonzero(as_tuple=True)
+    matched = index[image, anchor]
+    center, box = (anchors[anchor, :2] + anchors[anchor, 2:]) / 2, boxes[image, matched]
+    inside = ((center > box[:, :2]) & (center < box[:, 2:])).all(1)
+    return index.index_put((image, anchor), torch.where(inside, matched, IGNORED))

@@ -24,8 +24,19 @@ def iou(a: list[float], b: list[float]) -> Fraction:
     return both / (intersection(a, a) + intersection(b, b) - both)
 
 
+def has_center(box: list[float], anchor: list[float]) -> bool:
+    x, y = (Fraction(anchor[0]) + Fraction(anchor[2])) / 2, (Fraction(anchor[1]) + Fraction(anchor[3])) / 2
+    return box[0] < x < box[2] and box[1] < y < box[3]
+
+
 def reference(
-    anchors: Tensor, targets: Targets, positive: Fraction, negative: Fraction, low_quality: bool, ioa: Fraction
+    anchors: Tensor,
+    targets: Targets,
+    positive: Fraction,
+    negative: Fraction,
+    low_quality: bool,
+    ioa: Fraction,
+    center_inside: bool = False,
 ) -> list[int]:
     objects = [g for g in range(len(targets)) if not targets.ignore[g]]
     boxes, rows = targets.boxes.tolist(), anchors.tolist()
@@ -37,7 +48,10 @@ def reference(
         winner = min((g for g in objects if overlaps[g] == best), default=BACKGROUND)
         rescued = low_quality and any(overlaps[g] == best_of_object[g] > 0 for g in objects)
         if objects and (best >= positive or rescued):
-            result.append(winner)
+            if not center_inside or has_center(boxes[winner], row):
+                result.append(winner)
+            else:
+                result.append(IGNORED)
             continue
         crowded = any(
             intersection(boxes[g], row) / intersection(row, row) >= ioa
@@ -69,6 +83,46 @@ def test_equals_the_loop(grid_anchors, random_targets, positive: str, negative: 
     limits = Fraction(positive), Fraction(negative), low_quality, Fraction(1, 2)
     for row, target in zip(found, targets, strict=True):
         assert row.tolist() == reference(anchors.boxes, target, *limits)
+
+
+@pytest.mark.parametrize("low_quality", [True, False])
+@pytest.mark.parametrize(("positive", "negative"), [("0.5", "0.4"), ("0.1", "0.1"), ("0", "0")])
+def test_center_inside_equals_the_loop(
+    grid_anchors, random_targets, positive: str, negative: str, low_quality: bool
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    anchors = grid_anchors(16)
+    targets = [random_targets(count, generator, size=16) for count in (0, 1, 2, 5, 9)]
+    limits = Fraction(positive), Fraction(negative), low_quality, Fraction(1, 2)
+    found = MaxIoU(float(positive), float(negative), low_quality, center_inside=True)(anchors, targets).gt_index
+    plain = MaxIoU(float(positive), float(negative), low_quality)(anchors, targets).gt_index
+    for row, target in zip(found, targets, strict=True):
+        assert row.tolist() == reference(anchors.boxes, target, *limits, center_inside=True)
+    if positive != "0.5":
+        assert (found != plain).any(), "every center is inside: nothing was tested"
+    assert (found[found != plain] == IGNORED).all()
+    assert (plain[found != plain] >= 0).all()
+
+
+def test_of_the_anchors_around_a_tiny_object_those_with_their_center_in_it_are_positive() -> None:
+    """49 anchors of 32 × 32, 4 apart, contain an object of 6 × 6; a center on its edge is not inside."""
+    anchors = single([[x, y, x + 32, y + 32] for y in range(0, 28, 4) for x in range(0, 28, 4)])
+    targets = [boxes_of([[25.0, 25, 31, 31]])]
+    assert (MaxIoU()(anchors, targets).gt_index == 0).sum() == 49
+    found = MaxIoU(center_inside=True)(anchors, targets).gt_index
+    assert (found == 0).sum() == 1
+    assert (found == IGNORED).sum() == 48
+    edge = MaxIoU(center_inside=True)(anchors, [boxes_of([[24.0, 24, 28, 28]])]).gt_index
+    assert (edge >= 0).sum() == 0
+
+
+def test_center_inside_without_objects_anchors_or_matches(grid_anchors) -> None:
+    assigner, anchors = MaxIoU(center_inside=True), grid_anchors()
+    empty = Targets.of(torch.zeros(0, 4), torch.zeros(0), 1)
+    assert (assigner(anchors, [empty]).gt_index == BACKGROUND).all()
+    assert assigner(single([]), [boxes_of([[0, 0, 8, 8]])]).gt_index.shape == (1, 0)
+    assert (assigner(anchors, [boxes_of([[90.0, 90, 95, 95]])]).gt_index == BACKGROUND).all()
+    assert (assigner(anchors, [boxes_of([[-99, -99, 99, 99]], [True])]).gt_index == IGNORED).all()
 
 
 def test_batch_equals_its_images_one_by_one(grid_anchors, random_targets, monkeypatch: pytest.MonkeyPatch) -> None:
