@@ -6,6 +6,7 @@ passes through the weights or through what normalises them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from detlab.losses.criterion import LocalizationLoss
 from detlab.losses.normalizer import reduce_mean
 from detlab.losses.quality import predicted_iou
+from detlab.losses.regression import SmoothL1
 from detlab.structures import Matched
 
-# w_loc of Table 4, by λ: the sum of the localisation loss at the first step stays as it was.
+# w_loc of Table 4, by λ, of smooth-L1 on COCO: the sum of the localization loss at the first step stays as it was.
 W_LOC = {0.0: 1.0, 0.5: 1.575, 1.0: 2.226, 1.5: 3.049, 1.8: 3.649}
 
 _LEVELS = 16  # of a pyramid, at most
@@ -72,37 +74,38 @@ class IoUBalancedClassification(nn.Module):
 class IoUBalancedLocalization(nn.Module):
     """`base` with each positive's loss weighted by w_loc · IoU^λ (Eqs. 3–4), or normalised (Eq. 5).
 
-    weight: w_loc; None takes the paper's for its five λ (`W_LOC`), the others need a number (``detlab balance``
-    estimates one). normalize: Eq. 5, the weights keep the sum of `base` over the positives, each with its box
-    weight, at every step, and w_loc is 1. per_level: as in `IoUBalancedClassification`, of Eq. 5 only.
-    Raises ValueError for a negative lambda_ or weight, for a λ without w_loc, for a weight beside `normalize` and for
-    per_level without it.
+    Args:
+        base: A loss per positive.
+        lambda_: λ, at least 0.
+        weight: w_loc, a number or a mapping from λ to known ones. It is that of one loss, detector and data set
+            (``detlab balance`` estimates it). None takes the paper's (`W_LOC`), which are those of smooth-L1.
+        normalize: Eq. 5: the weights keep the sum of `base` over the positives, each with its box weight, at every
+            step, and w_loc is 1.
+        per_level: As in `IoUBalancedClassification`, of Eq. 5 only.
+
+    Raises:
+        ValueError: A negative lambda_ or weight, no w_loc for this λ or this base, a number beside `normalize`, or
+            per_level without it.
     """
 
     def __init__(
         self,
         base: LocalizationLoss,
         lambda_: float = 1.5,
-        weight: float | None = None,
+        weight: float | Mapping[float, float] | None = None,
         normalize: bool = False,
         per_level: bool = False,
     ) -> None:
-        super().__init__()
-        if lambda_ < 0 or (weight is not None and weight < 0):
-            raise ValueError(f"Expected lambda_ and weight of at least 0, got {lambda_} and {weight}.")
-        if weight is not None and normalize:
+        if lambda_ < 0:
+            raise ValueError(f"Expected lambda_ of at least 0, got {lambda_}.")
+        if isinstance(weight, int | float) and normalize:
             raise ValueError(f"Expected no weight with normalize=true, which keeps the sum by itself, got {weight}.")
         if per_level and not normalize:
             raise ValueError("Expected normalize=true with per_level=true, got false.")
-        if weight is None and not normalize and lambda_ not in W_LOC:
-            known = ", ".join(f"{value:g}" for value in W_LOC)
-            raise ValueError(
-                f"Expected a weight for lambda_={lambda_:g}: the paper gives one for {known} only, and "
-                "'detlab balance' with the same options estimates others."
-            )
+        super().__init__()
         self.base = base
         self.lambda_ = lambda_
-        self.weight = 1.0 if normalize else W_LOC[lambda_] if weight is None else weight
+        self.weight = 1.0 if normalize else _w_loc(base, lambda_, weight)
         self.normalize = normalize
         self.per_level = per_level
 
@@ -117,6 +120,26 @@ class IoUBalancedLocalization(nn.Module):
 
     def extra_repr(self) -> str:
         return f"lambda_={self.lambda_}, weight={self.weight}, normalize={self.normalize}, per_level={self.per_level}"
+
+
+def _w_loc(base: LocalizationLoss, lambda_: float, weight: float | Mapping[float, float] | None) -> float:
+    if weight is None and lambda_ > 0 and not isinstance(base, SmoothL1):
+        raise ValueError(
+            f"Expected a weight for lambda_={lambda_:g}: the paper's are those of smooth-L1, not of "
+            f"{type(base).__name__}; 'detlab balance' with the same options estimates one, normalize=true needs none."
+        )
+    known = W_LOC if weight is None else weight
+    if isinstance(known, Mapping):
+        if lambda_ not in known:
+            raise ValueError(
+                f"Expected a weight for lambda_={lambda_:g}: {'the paper gives' if weight is None else 'there is'} one "
+                f"for {', '.join(f'{value:g}' for value in known)} only, and 'detlab balance' with the same options "
+                "estimates others."
+            )
+        known = known[lambda_]
+    if known < 0:
+        raise ValueError(f"Expected a weight of at least 0, got {known}.")
+    return known
 
 
 @torch.no_grad()

@@ -10,7 +10,17 @@ import numpy as np
 from detlab.pages import content
 from detlab.pages.pictures import examples
 from detlab.pages.render import render
-from detlab.pages.wording import counted, duration, effect, fine, number, plain, short_commit
+from detlab.pages.wording import (
+    counted,
+    duration,
+    effect,
+    fine,
+    number,
+    plain,
+    remarks,
+    short_commit,
+    t_interval,
+)
 from detlab.study.table import Run, Table, TableRow, Verdict, points
 
 if TYPE_CHECKING:
@@ -56,8 +66,8 @@ def _colours(table: Table) -> dict[str, str]:
     return {row.name: f"var(--c{shade[1:]}, {shade})" for row, shade in zip(table.rows, shades)}
 
 
-def _claims(table: Table) -> list[tuple[Verdict, str, str, str]]:
-    """(verdict, difference, interval, drawing) of each claim; all drawings share one axis."""
+def _claims(table: Table) -> list[tuple[Verdict, str, str, str, str, str]]:
+    """(verdict, remarks, difference, bootstrap and t interval, drawing) of each claim; all drawings share one axis."""
     from markupsafe import Markup
 
     from detlab.figures.interval import interval_svg, reach
@@ -70,7 +80,7 @@ def _claims(table: Table) -> list[tuple[Verdict, str, str, str]]:
         if verdict.difference is not None:
             words = f"{difference} {interval}"
             drawing = Markup(interval_svg(verdict.difference, verdict.low, verdict.high, ends, words))
-        result.append((verdict, difference, interval, drawing))
+        result.append((verdict, " · ".join(remarks(verdict)), difference, interval, t_interval(verdict), drawing))
     return result
 
 

@@ -6,7 +6,17 @@ import re
 from collections.abc import Iterable, Sequence
 
 from detlab.pages import content
-from detlab.pages.wording import counted, duration, effect, fine, number, plain, short_commit
+from detlab.pages.wording import (
+    counted,
+    duration,
+    effect,
+    fine,
+    number,
+    plain,
+    remarks,
+    short_commit,
+    t_interval,
+)
 from detlab.study.table import Table, TableRow
 
 
@@ -85,13 +95,14 @@ def _claims(table: Table) -> str:
         [
             code(v.claim),
             f"**{v.decision}**",
-            text(" · ".join(filter(None, [v.source, v.reason]))),
+            text(" · ".join(remarks(v))),
             *effect(v),
+            t_interval(v),
             str(v.seeds),
         ]
         for v in table.verdicts
     ]
-    header = ["claim", "verdict", "", "difference", "95 % interval", "seeds"]
+    header = ["claim", "verdict", "", "difference", "95 % bootstrap", "95 % t", "seeds"]
     return "## Claims\n\n" + grid(header, lines, left=3)
 
 

@@ -100,7 +100,10 @@ def _claim(verdict: Verdict) -> dict[str, Any]:
         "difference": _rounded(verdict.difference),
         "low": _rounded(verdict.low),
         "high": _rounded(verdict.high),
+        "t_low": _rounded(verdict.t_low),
+        "t_high": _rounded(verdict.t_high),
         "seeds": verdict.seeds,
+        **({"headline": True} if verdict.headline else {}),
         "reason": verdict.reason,
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from detlab.pages.content import Gap, ResultRow, failures, gaps, headline, mending, result_rows, with_paper
-from detlab.pages.wording import counted, effect
+from detlab.pages.wording import counted, effect, remarks, t_interval
 from detlab.study.table import Table
 
 if TYPE_CHECKING:
@@ -131,15 +131,15 @@ def _claims(table: Table, *, narrow: bool) -> Grid:
     grid = _grid()
     grid.add_column("claim", overflow="fold")
     grid.add_column("verdict", no_wrap=True)
-    for name in () if narrow else ("difference", "95 % interval", "seeds"):
+    for name in () if narrow else ("difference", "95 % bootstrap", "95 % t", "seeds"):
         grid.add_column(name, justify="right", no_wrap=True)
     for verdict in table.verdicts:
-        numbers = [*effect(verdict), str(verdict.seeds)]
-        below = [verdict.source, verdict.reason]
+        numbers = [*effect(verdict), t_interval(verdict), str(verdict.seeds)]
+        below = remarks(verdict)
         if narrow:
-            below.insert(0, f"{numbers[0]} {numbers[1]}, {counted(verdict.seeds, 'seed')}")
+            below.insert(0, f"{numbers[0]} {numbers[1]}, t {numbers[2]}, {counted(verdict.seeds, 'seed')}")
         claim = Text(verdict.claim)
-        for words in filter(None, below):
+        for words in below:
             claim.append(f"\n{words}", style="dim")
         grid.add_row(claim, Text(verdict.decision, style=COLOURS[verdict.decision]), *([] if narrow else numbers))
     return grid

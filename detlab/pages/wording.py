@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from detlab.study.table import Run, Summary, TableRow, Verdict, points
+from detlab.study.table import HEADLINE_SEEDS, Run, Summary, TableRow, Verdict, points
 
 LOWER_IS_BETTER = ("oLRP", "LRP", "IoU_error", "ECE")  # beginnings of metrics that are errors
 
@@ -53,6 +54,23 @@ def effect(verdict: Verdict) -> tuple[str, str]:
     if verdict.low is None or verdict.high is None:
         return difference, "–"
     return difference, f"[{verdict.low:+.{digits}f}, {verdict.high:+.{digits}f}]"
+
+
+def t_interval(verdict: Verdict) -> str:
+    """The t interval of a claim's difference, with the decimals of `effect`; a dash where not known."""
+    return effect(replace(verdict, low=verdict.t_low, high=verdict.t_high))[1]
+
+
+def remarks(verdict: Verdict) -> list[str]:
+    """What is to be said of a claim beside its verdict: where it stands, why it is undecided, and how far a decision
+    may be trusted."""
+    said = [verdict.source, verdict.reason]
+    low, high = verdict.t_low, verdict.t_high
+    if verdict.decision != "undecided" and low is not None and high is not None and low <= 0 <= high and low < high:
+        said.append(f"the t interval includes zero: {counted(verdict.seeds, 'seed')} may agree by chance")
+    if verdict.headline and verdict.seeds < HEADLINE_SEEDS:
+        said.append(f"headline claim, {verdict.seeds} of the {HEADLINE_SEEDS} seeds that it wants")
+    return [words for words in said if words]
 
 
 def seeds_of(row: TableRow) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from detlab.study.expression import Measure
 from detlab.study.grammar import Claim, Part, parse_claim
+from detlab.study.statistics import t_interval
 from detlab.study.table import Decision, TableRow, Verdict
 
 __all__ = ["Claim", "judge", "parse_claim"]
@@ -17,20 +19,23 @@ _DIGITS = 9  # values are written with 6 decimals; what is beyond is rounding, a
 _NUMBERS = ("no", "one", "two", "three", "four", "five")
 
 
-def judge(claim: Claim, rows: Sequence[TableRow], source: str = "") -> list[Verdict]:
+def judge(claim: Claim, rows: Sequence[TableRow], source: str = "", headline: bool = False) -> list[Verdict]:
     """A verdict per comparison of the claim, over the seeds that all rows of that comparison have finished.
 
     The margin (left side less right side, turned so that it is positive where the claim holds) is taken of the rows'
     means over seeds, and its interval from resampled seeds, the same for every row (`bootstrap_interval`, which
     says how little three seeds prove). The claim holds where the whole interval is on its side (``>=`` and ``<=``
     count the border), fails where the whole interval is beyond the border, and is undecided else, and always with
-    fewer than three common seeds. That a training fails holds where all runs of its row have failed, and fails where
-    one has finished.
+    fewer than three common seeds. With three seeds the interval is the range of the three margins, so that "holds"
+    means that all three agree. The t interval stands beside it and decides nothing. That a training fails holds where
+    all runs of its row have failed, and fails where one has finished.
     """
     by_name = {row.name: row for row in rows}
     if claim.failing:
-        return [_judge_failure(claim, by_name[claim.failing], source)]
-    return [_judge_part(part, by_name, source) for part in claim.parts]
+        verdicts = [_judge_failure(claim, by_name[claim.failing], source)]
+    else:
+        verdicts = [_judge_part(part, by_name, source) for part in claim.parts]
+    return [replace(verdict, headline=headline) for verdict in verdicts]
 
 
 def _judge_failure(claim: Claim, row: TableRow, source: str) -> Verdict:
@@ -52,6 +57,8 @@ def _judge_part(part: Part, rows: Mapping[str, TableRow], source: str) -> Verdic
     values = {m: np.array([by_seed[m][seed] for seed in seeds]) for m in part.measures}
     difference, ends = _rounded(part.margin.mean(values)), part.margin.interval(values)
     low, high = (None, None) if ends is None else map(_rounded, ends)
+    t_ends = part.margin.interval(values, t_interval)
+    t_low, t_high = (None, None) if t_ends is None else map(_rounded, t_ends)
     decision: Decision = "undecided"
     reason = ""
     if low is None or high is None or len(seeds) < FEWEST_SEEDS:
@@ -64,7 +71,7 @@ def _judge_part(part: Part, rows: Mapping[str, TableRow], source: str) -> Verdic
         decision = "fails"
     else:
         reason = "the interval spans zero" if low < 0 < high else "the interval touches zero"
-    return Verdict(part.text, source, decision, difference, low, high, len(seeds), reason)
+    return Verdict(part.text, source, decision, difference, low, high, len(seeds), reason, t_low, t_high)
 
 
 def _rounded(value: float) -> float:

@@ -74,7 +74,9 @@ def table_of_study(
         metrics=study.metrics,
         rows=rows,
         verdicts=[
-            verdict for text, source in study.claims for verdict in judge(parse_claim(text, names), rows, source)
+            verdict
+            for text, source, headline in study.claims
+            for verdict in judge(parse_claim(text, names), rows, source, headline)
         ],
         source=study.source,
         notes=study.notes,

@@ -21,7 +21,7 @@ METRICS = ("AP", "AP50", "AP75", "AP90")
 
 _KEYS = ("title", "source", "needs", "metrics", "by_class", "rows", "claims", "notes")
 _ROW_KEYS = ("title", "paper", "experiment", "needs")
-_CLAIM_KEYS = ("claim", "source")
+_CLAIM_KEYS = ("claim", "source", "headline")
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,11 @@ class RowSpec:
 
 
 class ClaimSpec(NamedTuple):
+    """A claim and where it stands. headline: one of the paper's main claims, which wants five seeds."""
+
     text: str
     source: str = ""
+    headline: bool = False
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,10 @@ def _claim(path: Path, number: int, entry: Any, rows: list[str]) -> ClaimSpec:
         parse_claim(fields["claim"], rows)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return ClaimSpec(" ".join(fields["claim"].split()), _text(fields.get("source"), f"{where}: source"))
+    headline = fields.get("headline", False)
+    if not isinstance(headline, bool):
+        raise UserError(f"{where}: headline: expected true or false, got {_short(headline)}.")
+    return ClaimSpec(" ".join(fields["claim"].split()), _text(fields.get("source"), f"{where}: source"), headline)
 
 
 def _short(value: Any) -> str:

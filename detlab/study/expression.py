@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from detlab.study.statistics import bootstrap_interval
 
+IntervalOfMean = Callable[[NDArray[np.float64]], "tuple[float, float] | None"]  # of differences [seeds]
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -63,8 +65,10 @@ class Expression:
             for term, number in self.terms.items()
         )
 
-    def interval(self, values: Mapping[Measure, NDArray[np.float64]]) -> tuple[float, float] | None:
-        """Bootstrap interval of `mean`, the same resampled seeds for every row; None for fewer than two seeds.
+    def interval(
+        self, values: Mapping[Measure, NDArray[np.float64]], of: IntervalOfMean = bootstrap_interval
+    ) -> tuple[float, float] | None:
+        """Interval of `mean` over the seeds, paired between rows; None for fewer than two seeds. of: how it is made.
 
         The part without abs(…) is linear, so that its interval is that of the mean of one difference per seed.
         abs(…) takes the interval of what is inside, zero included where that spans zero: between the few resamples
@@ -75,12 +79,12 @@ class Expression:
             (number * values[term] for term, number in self.terms.items() if isinstance(term, Measure)),
             start=np.zeros(len(next(iter(values.values())))),
         )
-        ends = bootstrap_interval(per_seed)
+        ends = of(per_seed)
         for term, number in self.terms.items():
             if ends is None:
                 return None
             if isinstance(term, Absolute):
-                ends = _add(ends, _times(number, _absolute(term.inner.interval(values))))
+                ends = _add(ends, _times(number, _absolute(term.inner.interval(values, of))))
         return ends
 
 

@@ -1,4 +1,4 @@
-"""How sure a few seeds make us: the bootstrap interval of a mean, and seed noise pooled over rows."""
+"""How sure a few seeds make us: bootstrap and t interval of a mean, and seed noise pooled over rows."""
 
 from __future__ import annotations
 
@@ -25,11 +25,7 @@ def bootstrap_interval(differences: ArrayLike, level: float = 0.95) -> tuple[flo
     agree once in 16, but then the interval is already narrower than their range. With normal noise it covers
     the true mean in 75 % of cases with three seeds, 83 % with five and 90 % with ten.
     """
-    values = np.asarray(differences, dtype=np.float64)
-    if values.ndim != 1 or not np.isfinite(values).all():
-        raise ValueError(f"Expected finite differences [n], got {values!r}.")
-    if not 0 < level < 1:
-        raise ValueError(f"Expected a level between 0 and 1, got {level}.")
+    values = _checked(differences, level)
     if len(values) < 2:
         return None
     if len(values) <= MOST_ENUMERATED:
@@ -39,6 +35,31 @@ def bootstrap_interval(differences: ArrayLike, level: float = 0.95) -> tuple[flo
     # random_state: the name that every supported version of scipy takes.
     drawn = bootstrap((values,), np.mean, confidence_level=level, method="percentile", random_state=0)
     return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+
+
+def t_interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
+    """Student's t interval of the mean of `differences`, float ``[n]``, one per seed; None for n < 2.
+
+    mean ± t · sd / √n with t of n − 1 degrees of freedom. Where the differences are normal it covers the true mean in
+    95 % of cases whatever n is, which the bootstrap does not; the price is its width: 2.5 sd to either side with three
+    seeds, 1.2 sd with five, 0.7 sd with ten.
+    """
+    from scipy.stats import t
+
+    values = _checked(differences, level)
+    if len(values) < 2:
+        return None
+    reach = float(t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return float(values.mean()) - reach, float(values.mean()) + reach
+
+
+def _checked(differences: ArrayLike, level: float) -> NDArray[np.float64]:
+    values = np.asarray(differences, dtype=np.float64)
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise ValueError(f"Expected finite differences [n], got {values!r}.")
+    if not 0 < level < 1:
+        raise ValueError(f"Expected a level between 0 and 1, got {level}.")
+    return values
 
 
 def _enumerated(values: NDArray[np.float64], level: float) -> tuple[float, float]:

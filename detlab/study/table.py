@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 State = Literal["finished", "failed", "unfinished", "missing"]
 Decision = Literal["holds", "fails", "undecided"]
 
+HEADLINE_SEEDS = 5  # that a paper's main claims are judged on
 IN_POINTS = ("AP", "AR", "mAP", "oLRP")  # beginnings of the metrics that papers print times 100
 
 
@@ -80,7 +81,9 @@ class Summary(NamedTuple):
 @dataclass(frozen=True)
 class Verdict:
     """What the runs say of one claim. `difference`: mean over seeds of the claim's margin (positive where it
-    holds), `low` and `high` its bootstrap interval; None without a seed that every row of the claim has."""
+    holds), `low` and `high` its bootstrap interval, `t_low` and `t_high` its t interval; None without a seed that every
+    row of the claim has (and, of the t interval, in records of before it was there). headline: one of a paper's main
+    claims, which want `HEADLINE_SEEDS` seeds."""
 
     claim: str
     source: str
@@ -90,6 +93,9 @@ class Verdict:
     high: float | None = None
     seeds: int = 0
     reason: str = ""  # why undecided, in words
+    t_low: float | None = None
+    t_high: float | None = None
+    headline: bool = False
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,9 @@ def test_smooth_l1_needs_the_coder_and_the_offsets(make_matched) -> None:
 def test_box_loss_weighted_by_iou(make_matched) -> None:
     """IoU-balanced localisation, w_loc · IoU^λ · (1 − GIoU), as the cost of boxes."""
     matched = make_matched(5, seed=4)
-    found = AnchorCost(Focal(), IoUBalancedLocalization(IoULoss("giou"), 1.5))(matched)
+    found = AnchorCost(Focal(), IoUBalancedLocalization(IoULoss("giou"), 1.5, weight=2.5))(matched)
     wanted = [
-        cost + 3.049 * iou**1.5 * (1 - giou)
+        cost + 2.5 * iou**1.5 * (1 - giou)
         for cost, (iou, giou) in zip(literal_focal(matched, 0.25, 2.0), literal_overlaps(matched), strict=True)
     ]
     assert found.tolist() == pytest.approx(wanted, rel=1e-5)

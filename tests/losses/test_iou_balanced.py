@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from torch import Tensor
 
 from detlab.boxes import BoxCoder
+from detlab.launch import CONFIG_DIR
 from detlab.losses.classification import CrossEntropy, Focal
 from detlab.losses.criterion import ClassificationLoss, Criterion, LocalizationLoss
 from detlab.losses.iou import IoULoss
@@ -78,11 +81,12 @@ def test_localization_follows_equations_3_to_6(make_matched, lambda_: float, bas
     matched = make_matched(5)
     plain = base(matched)
     powers = torch.tensor([iou**lambda_ for iou in ious(matched)])
-    factor = torch.tensor(W_LOC[lambda_])
+    weight = None if normalize or isinstance(base, SmoothL1) else 1.3
+    factor = torch.tensor(W_LOC[lambda_] if weight is None else weight)
     if normalize:
         counted = plain.detach() * matched.box_weights
         factor = counted.sum() / (powers * counted).sum()
-    loss = IoUBalancedLocalization(base, lambda_, normalize=normalize)
+    loss = IoUBalancedLocalization(base, lambda_, weight, normalize=normalize)
     torch.testing.assert_close(loss(matched), factor * powers * plain)
     (slope,) = torch.autograd.grad(loss(matched).sum(), matched.deltas, retain_graph=True)
     (expected,) = torch.autograd.grad((factor * powers * plain).sum(), matched.deltas)  # weights without gradient
@@ -126,7 +130,7 @@ def test_edges(make_matched, per_level: bool) -> None:
         sum(losses.values()).backward()  # type: ignore[union-attr]
         assert matched.logits.grad is not None
         assert matched.logits.grad.isfinite().all()
-    assert (IoUBalancedLocalization(IoULoss())(matched) == 0).all()  # nothing overlaps: w = w_loc · 0
+    assert (IoUBalancedLocalization(IoULoss(), weight=2.0)(matched) == 0).all()  # nothing overlaps: w = w_loc · 0
 
 
 def test_pseudo_label_weights_and_soft_targets_stay(make_matched) -> None:
@@ -184,4 +188,51 @@ def test_refuses_impossible_arguments(arguments: dict[str, Any], message: str) -
 
 def test_protocols() -> None:
     assert isinstance(IoUBalancedClassification(Focal()), ClassificationLoss)
-    assert isinstance(IoUBalancedLocalization(IoULoss()), LocalizationLoss)
+    assert isinstance(IoUBalancedLocalization(IoULoss(), weight=2.0), LocalizationLoss)
+
+
+def test_the_weights_of_smooth_l1_are_of_no_other_loss() -> None:
+    with pytest.raises(ValueError, match=r"weight for lambda_=1\.5: .* smooth-L1, not of IoULoss"):
+        IoUBalancedLocalization(IoULoss("giou"))
+    with pytest.raises(ValueError, match="smooth-L1"):
+        IoUBalancedLocalization(IoULoss("giou"), 0.7)
+    assert IoUBalancedLocalization(IoULoss("giou"), weight=2.5).weight == 2.5
+    assert IoUBalancedLocalization(IoULoss("giou"), 0.0).weight == 1.0  # no weighting at all
+    assert IoUBalancedLocalization(IoULoss("giou"), normalize=True).weight == 1.0
+
+
+def test_a_weight_may_be_given_by_lambda() -> None:
+    base, known = SmoothL1(BoxCoder(), 0.111), {0.5: 1.6, 1.5: 4.0}
+    assert IoUBalancedLocalization(base, 1.5, known).weight == 4.0
+    with pytest.raises(ValueError, match=r"weight for lambda_=1: there is one for 0\.5, 1\.5 only"):
+        IoUBalancedLocalization(base, 1.0, known)
+    with pytest.raises(ValueError, match="at least 0, got -1"):
+        IoUBalancedLocalization(base, 0.5, {0.5: -1.0})
+
+
+@pytest.mark.parametrize(
+    ("row", "scale", "expected"),
+    [
+        ("table2/loc", "mini", 4.032),
+        ("table2/both", "mini_2x", 4.032),
+        ("table4/lambda_0_5", "mini", 1.649),
+        ("table4/lambda_1_0", "mini", 2.616),
+        ("table4/lambda_1_8", "mini", 5.170),
+        ("table4/lambda_1_8", "paper", 3.649),
+        ("table2/loc", "small", 3.049),
+        ("table4/lambda_1_5_normalized", "mini", 1.0),
+    ],
+)
+def test_rows_take_the_weight_of_their_scale(row: str, scale: str, expected: float) -> None:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = compose("train", [f"experiment=iou_balanced/{row}", f"scale={scale}"])
+    loss = instantiate(cfg.loss.localization, _convert_="all")
+    assert loss.weight == expected
+    assert loss.normalize == row.endswith("normalized")
+
+
+def test_known_weights_are_no_weight_beside_the_normalized_form() -> None:
+    base = SmoothL1(BoxCoder(), 0.111)
+    assert IoUBalancedLocalization(base, 1.5, {1.5: 4.0}, normalize=True).weight == 1.0
+    with pytest.raises(ValueError, match="no weight with normalize"):
+        IoUBalancedLocalization(base, 1.5, 4.0, normalize=True)

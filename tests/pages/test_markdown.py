@@ -31,7 +31,7 @@ def test_every_line_of_a_table_has_all_its_cells(sample: Table) -> None:
     assert results[0] == ["row", "seeds", "AP", "paper", "AP50", "paper", "AP75", "AP90"]
     assert results[2] == ["9 anchors, max-IoU, focal + smooth-L1 `nine_l1`", "3", "48.1 ± 0.4", "36.3", "72.1 ± 0.6", "55.0", "55.3 ± 0.4", "9.6 ± 0.1"]  # fmt: skip # noqa: E501
     assert results[-1][2:4] == ["**55.9 ± 0.0**", "**39.25**"]
-    assert claims[3] == ["`AP: nine_giou - nine_l1 >= 2.0 & <more>`", "**fails**", "§4.2", "-0.82", "[-1.40, -0.20]", "3"]  # fmt: skip # noqa: E501
+    assert claims[3] == ["`AP: nine_giou - nine_l1 >= 2.0 & <more>`", "**fails**", "§4.2", "-0.82", "[-1.40, -0.20]", "[-1.60, -0.10]", "3"]  # fmt: skip # noqa: E501
     assert len(claims) == 2 + len(sample.verdicts)
     assert costs[2][1:] == ["3.2 min", "140.2", "1.20", "1.251"]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detlab.pages.wording import remarks
 from detlab.study.claims import judge, parse_claim
 from detlab.study.table import Run, TableRow
 
@@ -197,3 +198,24 @@ def test_a_training_fails_when_all_its_runs_have(states, decision, seeds, reason
     assert (found.claim, found.source) == ("fails: a", "Table 1")
     assert (found.decision, found.seeds, found.reason) == (decision, seeds, reason)
     assert found.difference is None
+
+
+def test_the_t_interval_stands_beside_and_decides_nothing(row):
+    """Margins 1, 2, 6: all agree, so that it holds, but 3 ± 4.302653 · 2.645751 / √3 includes zero."""
+    rows = [row("a", AP=[51, 52, 56]), row("b", AP=[50, 50, 50])]
+    (verdict,) = judge(parse_claim("AP: a > b", ["a", "b"]), rows, "Table 1")
+    assert (verdict.decision, verdict.low, verdict.high) == ("holds", 1, 6)
+    reach = 4.302653 * 7**0.5 / 3**0.5
+    assert (verdict.t_low, verdict.t_high) == pytest.approx((3 - reach, 3 + reach))
+    assert remarks(verdict) == ["Table 1", "the t interval includes zero: 3 seeds may agree by chance"]
+    sure = [row("a", AP=[52, 52, 52.1]), row("b", AP=[50, 50, 50])]
+    assert remarks(judge(parse_claim("AP: a > b", ["a", "b"]), sure)[0]) == []
+
+
+@pytest.mark.parametrize(("seeds", "said"), [(1, True), (3, True), (4, True), (5, False)])
+def test_headline_claims_want_five_seeds(row, seeds, said):
+    rows = [row("a", AP=[52 + seed / 10 for seed in range(seeds)]), row("b", AP=[50] * seeds)]
+    (verdict,) = judge(parse_claim("AP: a > b", ["a", "b"]), rows, headline=True)
+    assert verdict.headline
+    assert (f"headline claim, {seeds} of the 5 seeds that it wants" in remarks(verdict)) == said
+    assert not any("headline" in words for words in remarks(judge(parse_claim("AP: a > b", ["a", "b"]), rows)[0]))

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from detlab.study.statistics import bootstrap_interval, pooled_sd
+from detlab.study.statistics import bootstrap_interval, pooled_sd, t_interval
 
 
 def by_counting(values, level=0.95):
@@ -91,3 +91,20 @@ def test_single_seeds_have_no_noise(row):
     assert pooled_sd([row("a", AP=[50]), row("b", AP=[40])], "AP") is None
     assert pooled_sd([row("a", AP=[50, 51])], "AP75") is None
     assert pooled_sd([], "AP") is None
+
+
+def test_the_t_interval_by_hand():
+    """mean 2, sd 1, n 3: 2 ± 4.302653 / √3."""
+    assert t_interval([1, 2, 3]) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))
+    assert t_interval([5, 5, 5, 5]) == (5, 5)
+    assert t_interval([1]) is None
+    assert t_interval([]) is None
+    with pytest.raises(ValueError, match="finite"):
+        t_interval([1, float("nan")])
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_the_t_interval_covers_as_often_as_it_says(seeds):
+    drawn = np.random.default_rng(0).normal(size=(2000, seeds))
+    ends = np.array([t_interval(one) for one in drawn])
+    assert ((ends[:, 0] <= 0) & (ends[:, 1] >= 0)).mean() == pytest.approx(0.95, abs=0.015)
