@@ -19,7 +19,7 @@ CHOSEN = scale=$(SCALE) $(if $(DATA_CONFIG),data=$(DATA_CONFIG) setting=$(DATA_C
 PAPER_ONLY := iou_balanced/table1 alrp/table4 paa/table3 certainty/table1_voc_multi
 SKIPPED = $(if $(filter-out paper,$(SCALE)),$(if $(filter *,$(TABLE)),$(filter $*/%,$(PAPER_ONLY))))
 # A line per stage, experiments separated by commas: what `needs:` names in the tables comes first.
-STAGES = $(RUN)python -m detlab.study.needs '$*/$(TABLE)' $(SKIPPED:%=--without=%)
+STAGES = $(RUN)python -m detlab.reporting.study.needs '$*/$(TABLE)' $(SKIPPED:%=--without=%)
 SWEPT = $(CHOSEN) seed=$(SEEDS) hydra/launcher=$(LAUNCHER) $(ARGS)
 PAPERS := $(sort $(foreach study,$(wildcard experiments/*/*.yaml),$(notdir $(patsubst %/,%,$(dir $(study))))))
 
@@ -62,7 +62,7 @@ figures-%: setup ## a paper's figures from its runs, as PNG and CSV in runs/<pap
 	$(RUN)detlab draw $* setting=$(SETTING) $(ARGS)
 
 table1-alrp: setup ## count the hyper-parameters of every loss (aLRP Loss, Table 1)
-	$(RUN)python -m detlab.loss_table
+	$(RUN)python -m detlab.reporting.loss_table
 
 test: check ## lint, type-check and run the tests
 	$(RUN)python -m pytest -n 2

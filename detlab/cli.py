@@ -58,4 +58,4 @@ def main(argv: list[str] | None = None) -> None:
         print(f"detlab: there is no verb '{verb}'{nearest(verb, VERBS)}.", file=sys.stderr)
         raise SystemExit(2)
     sys.argv = [f"detlab {verb}", *rest]
-    importlib.import_module(f"detlab.{verb}").main()
+    importlib.import_module(f"detlab.commands.{verb}").main()

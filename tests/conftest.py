@@ -21,7 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detlab import lit
+from detlab.engine import module as lit
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)

@@ -23,9 +23,9 @@ import pytest
 import torch
 from PIL import Image
 
-from detlab.data.coco import to_coco
-from detlab.data.custom import CustomSource
-from detlab.data.yolo_txt import write_yolo
+from detlab.data.formats.coco import to_coco
+from detlab.data.formats.yolo_txt import write_yolo
+from detlab.data.sources.custom import CustomSource
 
 TABLE = Path(__file__).with_suffix("").with_name("bad_inputs.md")
 WRITE = bool(os.environ.get("DETLAB_WRITE_MESSAGES"))
@@ -39,8 +39,8 @@ SHARED = {
     "MERGE": "data=merge '+data.sources.a={format: voc, root: voc, split: train, classes: [red]}' "
     "'+data.sources.b={format: yolo, yaml: yolo/data.yaml, classes: [blue]}'",
     "SEMI": "data=semi data.source.format=voc data.source.root=voc data.source.split=train data.source.val_split=val",
-    "SPLIT": "data=scenes_split '~data.source' '+data.source={_target_: detlab.data.custom.CustomSource, format: voc, "
-    "root: voc, split: train, val_split: val}' data.groups.a=[red] data.groups.b=[blue]",
+    "SPLIT": "data=scenes_split '~data.source' '+data.source={_target_: detlab.data.sources.custom.CustomSource, "
+    "format: voc, root: voc, split: train, val_split: val}' data.groups.a=[red] data.groups.b=[blue]",
 }
 
 
@@ -321,7 +321,8 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
         "a misspelt key of a source": ("train {MERGE} +data.sources.a.clases=[red]", Files.yolo),
         "letters for a number": ("train {MERGE} +data.sources.a.val_fraction=half", Files.yolo),
         "a key in the wrong place": (
-            "train data=merge '+data.sources.a={source: {_target_: detlab.data.voc.VocSource, root: voc}, split: all}'",
+            "train data=merge "
+            "'+data.sources.a={source: {_target_: detlab.data.formats.voc.VocSource, root: voc}, split: all}'",
             nothing,
         ),
         "two names that differ in case": (

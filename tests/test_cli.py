@@ -7,7 +7,7 @@ import time
 import pytest
 
 from detlab.cli import VERBS
-from detlab.launch import CONFIG_DIR
+from detlab.config.launch import CONFIG_DIR
 
 
 def test_help_names_every_verb_and_imports_nothing_heavy():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from detlab.assigners.overlap import PaddedTargets, image_chunks, overlaps_crowd, pad_targets, pairwise_iou
-from detlab.boxes import aligned_iou
+from detlab.ops.boxes import aligned_iou
 from detlab.structures import BACKGROUND, IGNORED, Anchors, Assignment, Predictions, Targets
 
 

@@ -13,12 +13,12 @@ from lightning.pytorch.accelerators import CUDAAccelerator
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from detlab.cores import cores
-from detlab.data.check import clean, empty_split, find_problems
+from detlab.data.checks.check_index import clean, empty_split, find_problems
+from detlab.data.checks.problems import OnError, Problem, Split
+from detlab.data.cores import cores
 from detlab.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DetectionDataset, Transform, collate
 from detlab.data.index import AnnotationIndex
 from detlab.data.memory import keep_freed_memory
-from detlab.data.problems import OnError, Problem, Split
 from detlab.data.samplers import InfiniteSampler, MixedSampler, part_sizes, shared_batches
 from detlab.data.transforms import Pipeline
 from detlab.data.workers import init_worker, worker_context

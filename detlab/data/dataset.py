@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from detlab.data.checks.problems import OnError
 from detlab.data.image import read_image
 from detlab.data.index import AnnotationIndex
-from detlab.data.problems import OnError
 from detlab.data.samplers import mixed_seed
 from detlab.errors import UserError
 from detlab.structures import Batch, Targets

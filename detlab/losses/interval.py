@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detlab.intervals import IntervalCoder
+from detlab.ops.interval_coder import IntervalCoder
 from detlab.structures import Matched
 
 

@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from detlab.boxes import aligned_iou
 from detlab.losses.classification import cross_entropy_elementwise
+from detlab.ops.boxes import aligned_iou
 from detlab.structures import Matched
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detlab.boxes import BoxCoder
+from detlab.ops.boxes import BoxCoder
 from detlab.structures import Matched
 
 

@@ -16,7 +16,7 @@ from detlab.losses.yolo import class_losses
 from detlab.structures import Matched
 
 if TYPE_CHECKING:
-    from detlab.models.faster_rcnn import SecondStage
+    from detlab.models.detectors.faster_rcnn import SecondStage
 
 
 class TwoStageCriterion(nn.Module):

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detlab.boxes import aligned_iou
 from detlab.metrics.coco_match import match
 from detlab.metrics.columns import Found, Truth
+from detlab.ops.boxes import aligned_iou
 
 
 def pseudo_quality(found: Found, withheld: Truth, classes: Sequence[str], iou: float = 0.5) -> dict[str, float]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detlab.boxes import clip_boxes
+from detlab.ops.boxes import clip_boxes
 from detlab.postprocess.candidates import Candidates, Suppression
 from detlab.postprocess.nms import ClassNMS
 from detlab.structures import Anchors, Detections, Predictions

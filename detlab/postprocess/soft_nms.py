@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from detlab.boxes import aligned_iou
+from detlab.ops.boxes import aligned_iou
 from detlab.postprocess.candidates import Candidates
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detlab.boxes import aligned_iou
+from detlab.ops.boxes import aligned_iou
 from detlab.postprocess.candidates import Candidates, Suppression, best_of_images
 from detlab.postprocess.nms import ClassNMS
 

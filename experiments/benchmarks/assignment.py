@@ -26,18 +26,18 @@ from detlab.assigners.candidates import find_candidates
 from detlab.assigners.max_iou import MaxIoU
 from detlab.assigners.overlap import pad_targets
 from detlab.assigners.paa import PAA
-from detlab.boxes import BoxCoder
 from detlab.losses.anchor_cost import AnchorCost
 from detlab.losses.classification import Focal
 from detlab.losses.criterion import Criterion
 from detlab.losses.iou import IoULoss
 from detlab.losses.quality import PredictedIoU
-from detlab.matching import gather
 from detlab.models.anchors import AnchorGenerator
-from detlab.models.backbones import Backbone, ResNet, SmallBackbone
-from detlab.models.dense import DenseDetector
-from detlab.models.fpn import FPN
-from detlab.models.heads import DenseHead
+from detlab.models.backbones.resnet import Backbone, ResNet, SmallBackbone
+from detlab.models.detectors.dense import DenseDetector
+from detlab.models.heads.dense import DenseHead
+from detlab.models.necks.fpn import FPN
+from detlab.ops.boxes import BoxCoder
+from detlab.ops.matching import gather
 from detlab.structures import Anchors, Predictions, Targets
 
 COST = AnchorCost(Focal(), IoULoss("giou"))

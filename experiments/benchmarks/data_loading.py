@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from detlab.data import transforms
+from detlab.data.checks.problems import OnError, Problem, Split
 from detlab.data.datamodule import DetectionDataModule
 from detlab.data.index import AnnotationIndex
-from detlab.data.problems import OnError, Problem, Split
 
 
 class Noise:

@@ -79,7 +79,7 @@ def load(reader: str, path: str) -> Any:
         from pycocotools.coco import COCO
 
         return COCO(path)
-    from detlab.data.coco import read_coco
+    from detlab.data.formats.coco import read_coco
 
     index, problems = read_coco("images", path)
     assert not problems
@@ -108,7 +108,7 @@ def memory(*fields: str) -> float:
 
 def measure(reader: str, path: str) -> dict[str, float]:
     """Load in this process, then read in forked children; seconds and MB."""
-    importlib.import_module("pycocotools.coco" if reader == "pycocotools" else "detlab.data.coco")
+    importlib.import_module("pycocotools.coco" if reader == "pycocotools" else "detlab.data.formats.coco")
     gc.collect()
     before = memory("Rss")
     start = time.perf_counter()

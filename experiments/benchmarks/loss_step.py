@@ -26,9 +26,9 @@ from detlab.losses.iou_balanced import IoUBalancedClassification, IoUBalancedLoc
 from detlab.losses.rank_sort import RankSortCriterion
 from detlab.losses.ranking_classification import APLoss
 from detlab.losses.regression import SmoothL1
-from detlab.matching import gather
-from detlab.models.backbones import ResNet, SmallBackbone
-from detlab.models.dense import DenseDetector
+from detlab.models.backbones.resnet import ResNet, SmallBackbone
+from detlab.models.detectors.dense import DenseDetector
+from detlab.ops.matching import gather
 from detlab.structures import Targets
 
 

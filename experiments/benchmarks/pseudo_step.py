@@ -31,10 +31,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from training_step import Step, alternate
 
-from detlab.build import build_datamodule, build_module
+from detlab.config.instantiate import build_datamodule, build_module
+from detlab.config.launch import CONFIG_DIR
 from detlab.data.scenes.shapes import CLASSES
-from detlab.launch import CONFIG_DIR
-from detlab.pseudo.classifier import ProxyClassifier, save
+from detlab.proxy_classifier import ProxyClassifier, save
 from detlab.structures import Batch
 
 SIZES = torch.tensor([[17, 17], [20, 20]])  # of crops, as k-means finds them
@@ -94,7 +94,7 @@ def compare_at_end(run: Path, rounds: int) -> None:
     cfg: Any = OmegaConf.load(run / "config.yaml")
     cfg.pseudo.start = 0
     baseline = cfg.copy()
-    baseline.pseudo = {"_target_": "detlab.pseudo.background.AllBackground"}
+    baseline.pseudo = {"_target_": "detlab.pseudo_labels.none.AllBackground"}
     weights = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=False)["state_dict"]
     module, batches = built(cfg)
     few = list(islice(batches, 8))

@@ -20,10 +20,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from training_step import alternate
 
-from detlab.build import build_datamodule, build_module
-from detlab.launch import CONFIG_DIR
-from detlab.pseudo.teacher import unlabelled
-from detlab.pseudo.treatment import Treatment
+from detlab.config.instantiate import build_datamodule, build_module
+from detlab.config.launch import CONFIG_DIR
+from detlab.pseudo_labels.base import Treatment
+from detlab.pseudo_labels.teacher import unlabelled
 
 METHODS = {
     "Faster R-CNN, intervals": ["method=faster_rcnn", "localization=intervals"],

@@ -26,16 +26,16 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from detlab.assigners.max_iou import MaxIoU
-from detlab.boxes import BoxCoder
 from detlab.losses.classification import Focal
 from detlab.losses.criterion import Criterion
 from detlab.losses.regression import SmoothL1
-from detlab.matching import gather
 from detlab.models.anchors import AnchorGenerator
-from detlab.models.backbones import Backbone, ResNet, SmallBackbone
-from detlab.models.dense import DenseDetector
-from detlab.models.fpn import FPN
-from detlab.models.heads import DenseHead
+from detlab.models.backbones.resnet import Backbone, ResNet, SmallBackbone
+from detlab.models.detectors.dense import DenseDetector
+from detlab.models.heads.dense import DenseHead
+from detlab.models.necks.fpn import FPN
+from detlab.ops.boxes import BoxCoder
+from detlab.ops.matching import gather
 from detlab.structures import Targets
 
 Step = Callable[[], None]

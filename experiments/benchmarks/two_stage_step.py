@@ -20,17 +20,17 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from training_step import Step, alternate, batch, sgd, torchvision_step, trainable
 
 from detlab.assigners.max_iou import MaxIoU
-from detlab.boxes import BoxCoder
 from detlab.losses.regression import SmoothL1
 from detlab.losses.two_stage import TwoStageCriterion
-from detlab.matching import gather_objects, of_one_class
 from detlab.models.anchors import AnchorGenerator
-from detlab.models.backbones import ResNet
-from detlab.models.box_head import BoxHead
-from detlab.models.faster_rcnn import FasterRCNN
-from detlab.models.fpn import FPN
-from detlab.models.rois import RoISampler
-from detlab.models.rpn import RPN
+from detlab.models.backbones.resnet import ResNet
+from detlab.models.detectors.faster_rcnn import FasterRCNN
+from detlab.models.heads.box import BoxHead
+from detlab.models.heads.rpn import RPN
+from detlab.models.necks.fpn import FPN
+from detlab.models.roi_sampler import RoISampler
+from detlab.ops.boxes import BoxCoder
+from detlab.ops.matching import gather_objects, of_one_class
 from detlab.postprocess import Postprocess
 from detlab.structures import Targets
 

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from detlab.data.check import clean, find_problems
+from detlab.data.checks.check_index import clean, find_problems
+from detlab.data.formats.voc import VocSource
+from detlab.data.formats.voc_write import write_voc
+from detlab.data.formats.yolo_txt import write_yolo
 from detlab.data.index import AnnotationIndex
-from detlab.data.merge_index import in_label_space
-from detlab.data.voc import VocSource
-from detlab.data.voc_write import write_voc
-from detlab.data.yolo_txt import write_yolo
+from detlab.data.sources.merge_index import in_label_space
 
 HALVES = {"red": ["RBC"], "white": ["WBC", "Platelets"]}
 

@@ -15,7 +15,7 @@ from detlab.assigners.candidates import (
     pairs_as_matched,
     rank_within,
 )
-from detlab.matching import gather
+from detlab.ops.matching import gather
 from detlab.structures import BACKGROUND, Assignment, Targets
 from tests.assigners.scored_images import CLASSES, random_image, random_predictions
 

@@ -12,9 +12,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 from torch.utils.data import DataLoader, get_worker_info
 
+from detlab.data.checks.problems import Problem
 from detlab.data.datamodule import DetectionDataModule
 from detlab.data.index import AnnotationIndex
-from detlab.data.problems import Problem
 from detlab.data.transforms import Longest, Pipeline, scratch
 from detlab.data.workers import init_worker
 from detlab.errors import UserError

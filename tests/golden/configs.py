@@ -17,8 +17,8 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from detlab.experiments import rows_in
-from detlab.launch import CONFIG_DIR, groups
+from detlab.config.experiments import rows_in
+from detlab.config.launch import CONFIG_DIR, groups
 from tests.golden.command import HERE
 from tests.golden.renames import rename
 

@@ -1,21 +1,16 @@
 """What has been renamed since the recordings were made: they are read under today's names.
 
-Empty as long as nothing has. Once the package has an alias table for old checkpoints and configs, these two are to be
-taken from there.
+Targets are renamed by the package's own table of moved modules, `detlab.engine.aliases`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-TARGETS: dict[str, str] = {}
-"""Old beginning of a `_target_` → the new one: a module, or a class with its module, in whole dotted parts."""
+from detlab.engine.aliases import modernize_target as rename_target
+
 KEYS: dict[str, str] = {}
 """Old dotted key of the config, or old name of a loss → the new one, and so for all keys below it."""
-
-
-def rename_target(target: str) -> str:
-    return _rename(target, TARGETS)
 
 
 def rename_key(key: str) -> str:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from detlab.engine.aliases import MOVED_MODULES
 from tests.golden import configs, renames
 
 
@@ -45,17 +46,15 @@ def test_folders_of_this_machine_do_not_count() -> None:
 
 
 def test_recordings_are_read_under_new_names(monkeypatch) -> None:
-    monkeypatch.setitem(renames.TARGETS, "detlab.boxes", "detlab.ops.boxes")
-    monkeypatch.setitem(renames.TARGETS, "detlab.boxes.BoxCoder", "detlab.ops.coder.BoxCoder")
+    monkeypatch.setitem(MOVED_MODULES, "detlab.old", "detlab.new.room")
     monkeypatch.setitem(renames.KEYS, "pseudo", "pseudo_labels")
     old = {
-        "pseudo.tau": 0.5, "pseudonym": 1, "a._target_": "detlab.boxes.area", "b._target_": "detlab.boxes.BoxCoder",
-        "c._target_": "detlab.boxes_too.x", "d": [{"_target_": "detlab.boxes.area", "other": "detlab.boxes.area"}],
+        "pseudo.tau": 0.5, "pseudonym": 1, "a._target_": "detlab.old.area", "b._target_": "detlab.older.area",
+        "d": [{"_target_": "detlab.old.area", "other": "detlab.old.area"}],
     }  # fmt: skip
     assert renames.rename(old) == {
-        "pseudo_labels.tau": 0.5, "pseudonym": 1, "a._target_": "detlab.ops.boxes.area",
-        "b._target_": "detlab.ops.coder.BoxCoder", "c._target_": "detlab.boxes_too.x",
-        "d": [{"_target_": "detlab.ops.boxes.area", "other": "detlab.boxes.area"}],
+        "pseudo_labels.tau": 0.5, "pseudonym": 1, "a._target_": "detlab.new.room.area",
+        "b._target_": "detlab.older.area", "d": [{"_target_": "detlab.new.room.area", "other": "detlab.old.area"}],
     }  # fmt: skip
 
 

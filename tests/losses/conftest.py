@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from detlab.boxes import BoxCoder
+from detlab.ops.boxes import BoxCoder
 from detlab.structures import Matched
 
 MakeMatched = Callable[..., Matched]

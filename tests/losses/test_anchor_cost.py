@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from detlab.boxes import BoxCoder
 from detlab.losses.anchor_cost import AnchorCost
 from detlab.losses.classification import CrossEntropy, Focal
 from detlab.losses.iou import IoULoss
 from detlab.losses.iou_balanced import IoUBalancedClassification, IoUBalancedLocalization
 from detlab.losses.ranking_classification import APLoss
 from detlab.losses.regression import SmoothL1
+from detlab.ops.boxes import BoxCoder
 from detlab.structures import Matched
 
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from detlab.boxes import BoxCoder
 from detlab.losses import normalizer as module
 from detlab.losses.classification import CrossEntropy, Focal
 from detlab.losses.criterion import ClassificationLoss, Criterion, LocalizationLoss
 from detlab.losses.iou import IoULoss
 from detlab.losses.quality import Centerness, PredictedIoU
 from detlab.losses.regression import SmoothL1
+from detlab.ops.boxes import BoxCoder
 
 
 def test_terms_are_weighted_sums_over_one_normaliser(make_matched) -> None:

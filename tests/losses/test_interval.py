@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from detlab.intervals import IntervalCoder
 from detlab.losses.interval import IntervalLoss
+from detlab.ops.interval_coder import IntervalCoder
 
 
 def literal(outputs, box, region, coder: IntervalCoder, beta: float, weight: float, places: float) -> float:

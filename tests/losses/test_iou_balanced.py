@@ -11,8 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor
 
-from detlab.boxes import BoxCoder
-from detlab.launch import CONFIG_DIR
+from detlab.config.launch import CONFIG_DIR
 from detlab.losses.classification import CrossEntropy, Focal
 from detlab.losses.criterion import ClassificationLoss, Criterion, LocalizationLoss
 from detlab.losses.iou import IoULoss
@@ -24,6 +23,7 @@ from detlab.losses.iou_balanced import (
 )
 from detlab.losses.quality import predicted_iou
 from detlab.losses.regression import SmoothL1
+from detlab.ops.boxes import BoxCoder
 from detlab.structures import Matched
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from detlab.boxes import BoxCoder
 from detlab.losses import self_balance as self_balance_module
 from detlab.losses.alrp import ALRPCriterion
 from detlab.losses.criterion import ClassificationLoss, Criterion
@@ -20,6 +19,7 @@ from detlab.losses.ranking import alrp_loss, ap_loss, ndcg_loss, rank_sort_loss
 from detlab.losses.ranking_classification import APLoss, NDCGLoss, ranking_targets
 from detlab.losses.regression import SmoothL1
 from detlab.losses.self_balance import SelfBalance
+from detlab.ops.boxes import BoxCoder
 from detlab.structures import Matched
 
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from detlab.boxes import BoxCoder
 from detlab.losses.regression import SmoothL1, smooth_l1
+from detlab.ops.boxes import BoxCoder
 
 
 def literal(difference: float, beta: float) -> float:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detlab.boxes import BoxCoder
 from detlab.losses.regression import SmoothL1
 from detlab.losses.two_stage import TwoStageCriterion, background_losses, region_losses
-from detlab.matching import gather_objects
-from detlab.models.box_head import BoxOutput
-from detlab.models.faster_rcnn import SecondStage
-from detlab.models.rois import RoIs
-from detlab.pseudo.background import AllBackground
+from detlab.models.detectors.faster_rcnn import SecondStage
+from detlab.models.heads.box import BoxOutput
+from detlab.models.roi_sampler import RoIs
+from detlab.ops.boxes import BoxCoder
+from detlab.ops.matching import gather_objects
+from detlab.pseudo_labels.none import AllBackground
 from detlab.structures import Anchors, Assignment, Matched, Predictions, Targets
 
 CLASSES = 3

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from detlab.boxes import BoxCoder
 from detlab.losses.iou import IoULoss
 from detlab.losses.regression import SmoothL1
 from detlab.losses.yolo import SquaredError, YOLOCriterion, class_losses
+from detlab.ops.boxes import BoxCoder
 from detlab.structures import Matched
 
 B, A, C = 2, 7, 4

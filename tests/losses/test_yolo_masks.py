@@ -10,9 +10,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor
 
-from detlab.launch import CONFIG_DIR
-from detlab.matching import gather
-from detlab.pseudo.background import AllBackground
+from detlab.config.launch import CONFIG_DIR
+from detlab.ops.matching import gather
+from detlab.pseudo_labels.none import AllBackground
 from detlab.structures import Anchors, Assignment, Predictions, Targets
 
 BATCH, ANCHORS, CLASSES = 3, 60, 4

@@ -9,7 +9,7 @@ import torch
 from torchvision import models
 
 from detlab.errors import UserError
-from detlab.models.backbones import ResNetName, build_network
+from detlab.models.backbones.resnet import ResNetName, build_network
 from detlab.models.weights import load_weights
 
 

@@ -17,7 +17,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from detlab.callbacks.checkpoints import load_checkpoint
+from detlab.engine.callbacks.checkpoints import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from detlab.data.checks.problems import Problem
 from detlab.data.index import AnnotationIndex
-from detlab.data.problems import Problem
 from detlab.data.scenes.compose import Scene, draw_scene
 from detlab.data.scenes.shapes import CLASSES
 from detlab.data.scenes.style import Style

@@ -1,0 +1,1 @@
+"""The Hydra shell: from the command line to a config, from a config to objects."""

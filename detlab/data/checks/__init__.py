@@ -1,0 +1,1 @@
+"""What `detlab check` finds in annotations: problems, and the checks that find them."""

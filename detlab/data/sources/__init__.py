@@ -1,0 +1,1 @@
+"""Where a training's data comes from: custom data, merges, semi-supervised splits, simulated merges."""

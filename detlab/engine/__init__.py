@@ -1,0 +1,1 @@
+"""Training and its surroundings: the LightningModule, run folders, checkpoints, loggers, callbacks."""

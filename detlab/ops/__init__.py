@@ -1,0 +1,1 @@
+"""Pure functions of tensors: boxes, matching, the interval coder."""
