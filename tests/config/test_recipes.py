@@ -79,8 +79,8 @@ def needed(tmp_path_factory):
         "second": [f"pseudo.second={folder / 'a'}"],
         "start_from": [f"start_from={folder / 'a'}"],
         "testing": [f"testing.runs=['{folder / 'a'}']"],
-        "proxy": [f"pseudo.classifier={folder / 'h.ckpt'}"],
-        "offline": [f"pseudo.detectors=[{{run: '{folder / 'a'}'}}]"],
+        "classifier": [f"pseudo.classifier={folder / 'h.ckpt'}"],
+        "detectors": [f"pseudo.detectors=[{{run: '{folder / 'a'}'}}]"],
     }
     return defaultdict(list, found)
 
@@ -115,10 +115,10 @@ def test_a_row_at_mini_scale_differs_in_what_it_studies_alone(row, needed):
 def of_row(row, needed):
     """The overrides for the finished runs that a row names."""
     cfg = composed(f"experiment={row}")
-    named = [key for key in ("teacher", "second") if (cfg.get("pseudo") or {}).get(key)]
+    keys = ("teacher", "second", "classifier", "detectors")
+    named = [key for key in keys if (cfg.get("pseudo") or {}).get(key)]
     named += ["start_from"] if cfg.start_from else []
     named += ["testing"] if (cfg.get("testing") or {}).get("runs") else []
-    named = named or [row.rpartition("/")[2].partition("_")[0]]
     return [word for key in named for word in needed[key]]
 
 
