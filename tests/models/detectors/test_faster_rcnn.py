@@ -192,6 +192,20 @@ def test_regions_are_cut_where_anchors_lie(aligned, shift) -> None:
     torch.testing.assert_close(cut.mean((2, 3)), expected)
 
 
+def test_by_default_regions_are_cut_where_anchors_lie() -> None:
+    """Of maps that hold their cells' own x the middle of each region, of levels 2, 3 and 4 in turn."""
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        words = ["method=faster_rcnn", "detector.fpn.out_channels=16", "detector.head.canonical=112"]
+        head = build_detector(compose("train", words), CLASSES).head
+    cut: list[Tensor] = []
+    head.pool.register_forward_hook(lambda *call: cut.append(call[-1]))
+    levels, side = (2, 3, 4), 320
+    rows = [(torch.arange(side >> level) + 0.5) * 2**level for level in levels]
+    maps = [row.expand(1, 16, len(row), len(row)) for row in rows]
+    head(maps, [torch.tensor([[16.0, 16, 48, 48], [64, 64, 120, 176], [32, 32, 288, 288]])])
+    torch.testing.assert_close(cut[0].mean((1, 2, 3)), torch.tensor([32.0, 92, 160]))
+
+
 def test_regions_are_cut_as_torchvision_does() -> None:
     model, generator = small(canonical=112.0), torch.Generator().manual_seed(0)
     maps = [torch.randn(2, 16, SIZE >> level, SIZE >> level, generator=generator) for level in (2, 3, 4)]
