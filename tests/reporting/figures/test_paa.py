@@ -20,6 +20,8 @@ from detlab.reporting.figures.paa_counts import COLUMN, FIXED, MOST
 from detlab.reporting.figures.paa_runs import PAA
 from detlab.reporting.figures.paa_scores import SCHEMES, fitted, fullest, made_up
 from detlab.reporting.figures.picture import Picture
+from detlab.reporting.pages.record import table_of_record
+from detlab.reporting.study.definition import EXPERIMENTS
 from detlab.visualization.style import colour, rgb
 
 STEPS = np.arange(0.0, 2000, 10)
@@ -152,6 +154,33 @@ def test_without_a_run_figures_1_and_3_say_that_they_are_made_up(tmp_path):
     for scheme, title in SCHEMES.items():
         expected = separate(torch.tensor(costs)[None], torch.ones(1, len(costs), dtype=torch.bool), scheme)[0]
         assert states[title] == [words[state] for state in expected.tolist()]
+
+
+def test_the_recorded_figure_3_ignores_in_b_what_lies_between_the_peaks_and_in_d_the_rest_of_the_low_component():
+    """By the densities that the file gives, from the best score down."""
+    of_scheme: dict[str, list[dict[str, str]]] = {}
+    for row in csv.DictReader((EXPERIMENTS / "paa/results/figure3-mini_2x.csv").open()):
+        of_scheme.setdefault(row["separation"][:3], []).append(row)
+    for scheme in ("(b)", "(d)"):
+        judged = [row["judged"] for row in of_scheme[scheme]]
+        low, high = (
+            np.array([float(row[f"{name} component"]) for row in of_scheme[scheme]])
+            for name in ("positive", "negative")
+        )
+        first = int(low.argmax()) + 1
+        end = int(high.argmax()) if scheme == "(b)" else int((low > high).sum())
+        assert 0 < first < end < len(judged)
+        expected = ["positive"] * first + ["ignored"] * (end - first) + ["negative"] * (len(judged) - end)
+        assert judged == expected
+
+
+def test_recorded_runs_of_what_was_called_b_count_as_d():
+    """`b` once named the separation (d) of Fig. 3, and what `d` named is none of it."""
+    table = table_of_record(EXPERIMENTS / "paa/results/table1_left-mini_2x.json")
+    found = {row.name: {run.config["assigner"]["scheme"] for run in row.runs} for row in table.rows[:4]}
+    assert found["scheme_a"] == {"a"}
+    assert found["scheme_b"] <= {"b_between_peaks"}
+    assert found["scheme_d"] <= {"b", "d_rest_of_low"}
 
 
 def test_scores_are_costs_mirrored():

@@ -12,6 +12,7 @@ from detlab.errors import UserError
 from detlab.reporting.pages.comparison import comparison_page
 from detlab.reporting.pages.markdown import comparison_markdown
 from detlab.reporting.pages.record import MOST_POINTS, common, merged, own, record_text, table_of_record, thinned
+from detlab.reporting.study.definition import EXPERIMENTS
 from detlab.reporting.study.table import Table
 
 
@@ -29,6 +30,17 @@ def test_a_record_is_shown_as_the_runs_were(sample: Table, tmp_path: Path) -> No
         expected = [run.history["val/AP"] for run in row.runs if run.state == "finished"]
         for curve, whole in zip(curves, expected):
             assert curve[np.isfinite(curve)] == pytest.approx(whole[np.isfinite(whole)], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["proxy/results/table1-bccd_halves"])
+def test_recorded_commands_say_how_long_shipped_runs_of_other_data_were(name: str) -> None:
+    """No scale and no data config knows how long."""
+    path = EXPERIMENTS / f"{name}.json"
+    iterations = json.loads(path.read_text())["common_config"]["schedule"]["iterations"]
+    table = table_of_record(path)
+    for command in (table.command.splitlines()[-1], *(row.command for row in table.rows)):
+        assert f"schedule.iterations={iterations}" in command.split()
+    assert table.command in path.with_suffix(".md").read_text()
 
 
 def test_what_a_number_needs_to_be_believed(sample: Table) -> None:
