@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from detlab.engine.run_folder import identity
-from detlab.reporting.figures.paa_runs import PAA
+from experiments.paa.figure_runs import PAA
 
 
 def test_without_runs_the_two_made_up_figures_are_drawn_and_the_rest_is_named(detlab):

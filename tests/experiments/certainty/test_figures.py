@@ -14,12 +14,12 @@ from detlab.data.datamodule import DetectionDataModule
 from detlab.data.transforms import Pipeline
 from detlab.errors import UserError
 from detlab.metrics.coco_ap import IOU_THRESHOLDS
-from detlab.reporting.figures import certainty_teachers
-from detlab.reporting.figures.certainty import figure2
-from detlab.reporting.figures.certainty_pictures import OURS, PLAIN, figure4
-from detlab.reporting.figures.certainty_teachers import figure3
 from detlab.reporting.figures.drawing import Runs
 from detlab.structures import Detections
+from experiments.certainty import figure_teachers
+from experiments.certainty.figure_boxes import OURS, PLAIN, figure4
+from experiments.certainty.figure_teachers import figure3
+from experiments.certainty.figures import figure2
 
 
 def test_figure2_has_coco_s_ap_at_every_threshold(make_run, predictions, squares, tmp_path):
@@ -93,7 +93,7 @@ def teacher(voc, monkeypatch):
 
         return SimpleNamespace(data=module, look=look)
 
-    monkeypatch.setattr("detlab.config.load_run.load_finished", load)
+    monkeypatch.setattr(figure_teachers, "load_finished", load)
     return {**data, "only": "labelled"}
 
 
@@ -103,7 +103,7 @@ def students(make_run, plain: float, intervals: float) -> None:
 
 
 def teachers(make_run, data: dict[str, Any]) -> None:
-    for row in (certainty_teachers.PLAIN, certainty_teachers.INTERVALS):
+    for row in (figure_teachers.PLAIN, figure_teachers.INTERVALS):
         (make_run(row) / "config.yaml").write_text(yaml.safe_dump({"name": row, "seed": 0, "data": data}))
 
 

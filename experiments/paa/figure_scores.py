@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
 
 from detlab.assigners.mixture import fit_two_gaussians
 from detlab.assigners.separation import Scheme, separate
+from detlab.config.instantiate import build_datamodule, build_module, load_run, load_weights
+from detlab.data.dataset import DetectionDataset, collate
+from detlab.data.image import read_image
 from detlab.engine.callbacks.snapshots import Snapshot, of_object, take_snapshots
 from detlab.engine.run_folder import RunFolder
 from detlab.errors import UserError
 from detlab.reporting.figures.drawing import Runs
-from detlab.reporting.figures.paa_runs import PAA, Recorded, recorded
 from detlab.reporting.figures.picture import Picture
 from detlab.visualization.assigned import Cell, draw_cell
 from detlab.visualization.mixtures import SHADES, Fit, draw_schemes, draw_scored_anchors, fit_csv
+
+from .figure_runs import PAA, Recorded, recorded
 
 SCHEMES: dict[Scheme, str] = {
     "a": "(a) cut where both are as probable",
@@ -107,14 +112,9 @@ def made_up(seed: int = 0) -> Example:
 
 def of_checkpoint(folder: Path) -> Example:
     """From the last weights of a run. Raises UserError where checkpoint or data are gone."""
-    from omegaconf import OmegaConf
-
-    from detlab.config.instantiate import build_datamodule, build_module, load_run, load_weights
-    from detlab.data.dataset import DetectionDataset, collate
-    from detlab.data.image import read_image
-
     config, classes, state, _ = load_run(str(folder))
-    own: Any = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    own = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    assert isinstance(own, DictConfig)
     if "weights" in own.backbone:
         own.backbone.weights = own.detector.backbone.weights = None  # the checkpoint has them all
     module = build_module(own, classes, training=False)

@@ -8,8 +8,8 @@ from detlab.losses.iou_balanced import W_LOC
 from detlab.metrics.by_iou import best_iou
 from detlab.reporting.figures.drawing import Runs
 from detlab.reporting.figures.evaluated import evaluated
-from detlab.reporting.figures.iou_balanced import BASELINE, CLASSIFICATION, EDGES, FIGURES, LOCALIZATION, THRESHOLDS
 from detlab.reporting.study.run import read_run
+from experiments.iou_balanced.figures import BASELINE, CLASSIFICATION, EDGES, FIGURES, LOCALIZATION, THRESHOLDS
 
 
 def halved(predictions: list[dict]) -> list[dict]:

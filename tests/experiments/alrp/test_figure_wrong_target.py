@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detlab.reporting.figures.wrong_target import Course, descend
+from experiments.alrp.figure_wrong_target import Course, descend
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from detlab.assigners.separation import separate
 from detlab.engine.callbacks.snapshots import Snapshot, save_snapshots
 from detlab.errors import UserError
 from detlab.reporting.figures.drawing import Drawing, Runs
-from detlab.reporting.figures.paa import FIGURES
-from detlab.reporting.figures.paa_counts import COLUMN, FIXED, MOST
-from detlab.reporting.figures.paa_runs import PAA
-from detlab.reporting.figures.paa_scores import SCHEMES, fitted, fullest, made_up
 from detlab.reporting.figures.picture import Picture
 from detlab.visualization.style import colour, rgb
+from experiments.paa.figure_counts import COLUMN, FIXED, MOST
+from experiments.paa.figure_runs import PAA
+from experiments.paa.figure_scores import SCHEMES, fitted, fullest, made_up
+from experiments.paa.figures import FIGURES
 
 STEPS = np.arange(0.0, 2000, 10)
 

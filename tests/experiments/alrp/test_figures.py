@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from detlab.errors import UserError
-from detlab.reporting.figures.alrp import BALANCED, FIGURES, KINDS, PLAIN
 from detlab.reporting.figures.drawing import Runs
+from experiments.alrp.figures import BALANCED, FIGURES, KINDS, PLAIN
 
 STEPS = np.arange(9.0, 200, 10)
 

@@ -24,7 +24,7 @@ class Course(NamedTuple):
 
 
 def descend(target: Target, steps: int = 150, rate: float = 1.5, seed: int = 0) -> Course:
-    """Gradient descent on the scores of 20 positives, whose localisation errors (0.1 … 0.9) stay, and 400 negatives."""
+    """Gradient descent on the scores of 20 positives, whose localization errors (0.1 … 0.9) stay, and 400 negatives."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(420, generator=generator, dtype=torch.float64)
     targets = (torch.arange(420) < 20).long()

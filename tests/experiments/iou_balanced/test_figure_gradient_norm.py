@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detlab.losses.iou_balanced import W_LOC
-from detlab.reporting.figures.gradient_norm import DELTA, gradient_bound, gradient_of_loss
+from experiments.iou_balanced.figure_gradient_norm import DELTA, gradient_bound, gradient_of_loss
 
 
 def literal(d: float, lambda_: float, size: bool) -> float:

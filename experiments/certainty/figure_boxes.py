@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from detlab.data.image import read_image
 from detlab.data.index import AnnotationIndex
@@ -64,8 +65,6 @@ def figure4(runs: Runs) -> Picture:
 
 
 def _drawn(index: AnnotationIndex, image: int, found: dict[str, Found]) -> NDArray[np.uint8]:
-    from PIL import Image
-
     picture = read_image(str(index.paths[image]))
     factor = max(1.0, SIDE / max(picture.shape[:2]))
     size = (round(picture.shape[1] * factor), round(picture.shape[0] * factor))

@@ -8,8 +8,8 @@ from PIL import Image
 
 from detlab.errors import UserError
 from detlab.reporting.figures.drawing import Runs
-from detlab.reporting.figures.proxy import PROXY, figure3
 from detlab.visualization.sheet import GAP
+from experiments.proxy.figures import PROXY, figure3
 
 HISTORY = {
     "step": np.array([249.0, 260, 499]),

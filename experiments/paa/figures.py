@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from detlab.reporting.figures.drawing import Figures
-from detlab.reporting.figures.paa_counts import figure4b
-from detlab.reporting.figures.paa_evolution import figure4a, figure6, figure7
-from detlab.reporting.figures.paa_scores import figure1, figure3
+
+from .figure_counts import figure4b
+from .figure_evolution import figure4a, figure6, figure7
+from .figure_scores import figure1, figure3
 
 FIGURES: Figures = {
     "figure1": figure1,

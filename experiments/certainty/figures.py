@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detlab.metrics.coco_ap import IOU_THRESHOLDS, coco_curves
-from detlab.reporting.figures.certainty_pictures import OURS, PLAIN, figure4
-from detlab.reporting.figures.certainty_teachers import figure3
 from detlab.reporting.figures.drawing import Drawing, Figures, Runs, beside_and_change, seeds
 from detlab.reporting.figures.evaluated import evaluated
 from detlab.reporting.study.table import Run
+
+from .figure_boxes import OURS, PLAIN, figure4
+from .figure_teachers import figure3
 
 NAMES = {PLAIN: "plain pseudo-labels", OURS: "certainty-aware"}
 

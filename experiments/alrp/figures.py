@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detlab.reporting.figures.drawing import Drawing, Figures, Runs, seeds
-from detlab.reporting.figures.wrong_target import Target, descend
 from detlab.visualization.curves import running_mean
 from detlab.visualization.panels import Panel, Series
 from detlab.visualization.seeds import Curve, band
+
+from .figure_wrong_target import Target, descend
 
 PLAIN, BALANCED = "alrp/table2/alrp_iou", "alrp/table2/alrp_iou_sb"
 KINDS = {
@@ -74,7 +75,7 @@ def figure_a7(runs: Runs) -> Drawing:  # noqa: ARG001
         Panel("Positives above negatives", "step", "difference of mean scores", margins),
     ]
     caption = (
-        "Gradient descent on the scores of 20 positives with fixed localisation errors and 400 negatives. Both are "
+        "Gradient descent on the scores of 20 positives with fixed localization errors and 400 negatives. Both are "
         "balanced until no negative stands above a positive; then only the right target stops, where its line ends at "
         "the left."
     )

@@ -13,10 +13,11 @@ from detlab.engine.callbacks.assignments import OWN
 from detlab.engine.callbacks.snapshots import Snapshot, of_object
 from detlab.errors import UserError
 from detlab.reporting.figures.drawing import Runs
-from detlab.reporting.figures.paa_runs import Course, again, recorded
 from detlab.reporting.figures.picture import Picture
 from detlab.visualization.assigned import Cell, assignment_sheet
 from detlab.visualization.mixtures import STATES
+
+from .figure_runs import Course, again, recorded
 
 PICTURES = 2  # of Fig. 6
 COLUMNS = (

@@ -11,9 +11,10 @@ from detlab.losses.iou_balanced import W_LOC
 from detlab.metrics.by_iou import best_iou, mean_score_by_iou, share_reaching
 from detlab.reporting.figures.drawing import Drawing, Figures, Runs, beside_and_change, seeds
 from detlab.reporting.figures.evaluated import evaluated
-from detlab.reporting.figures.gradient_norm import DELTA, gradient_bound, gradient_of_loss
 from detlab.reporting.study.table import Run
 from detlab.visualization.panels import Panel, Series
+
+from .figure_gradient_norm import DELTA, gradient_bound, gradient_of_loss
 
 BASELINE = "iou_balanced/table2/baseline"
 CLASSIFICATION = "iou_balanced/table2/cls"
@@ -80,10 +81,10 @@ def figure2(runs: Runs) -> Drawing:
 
 
 def figure3(runs: Runs) -> Drawing:
-    """Which share of the detections reaches each IoU, and the gain of IoU-balanced localisation.
+    """Which share of the detections reaches each IoU, and the gain of IoU-balanced localization.
 
     The paper does not say of which detections; here of those that are on an object, so that the many boxes of low score
-    beside all objects, which say nothing of localisation, do not enter.
+    beside all objects, which say nothing of localization, do not enter.
     """
     rows = [BASELINE, LOCALIZATION]
     found = runs.of(rows)

@@ -1,4 +1,4 @@
-"""How strongly the IoU-balanced localisation loss pulls at an offset: its bound, and the loss itself."""
+"""How strongly the IoU-balanced localization loss pulls at an offset: its bound, and the loss itself."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def gradient_bound(
     d: ArrayLike, lambda_: float, weight: float, size: bool, delta: float = DELTA
 ) -> NDArray[np.float64]:
     """Upper bound of |∂(w · smooth-L1) / ∂d| for an anchor as large as its object (w_t = w_s): Eq. 11 of Wu and Li
-    2020 for an offset ``d [N]`` of the centre, Eq. 12 for one of the size.
+    2020 for an offset ``d [N]`` of the center, Eq. 12 for one of the size.
 
-    weight: w_loc. A centre further away than the box is wide (a d beyond ±1) overlaps nothing: 0. Eq. 7, and with it
+    weight: w_loc. A center further away than the box is wide (a d beyond ±1) overlaps nothing: 0. Eq. 7, and with it
     Eq. 11, is a bound for predicted boxes of the object's width: a wider one may overlap it more.
     """
     distance = np.abs(np.asarray(d, float))

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detlab.reporting.figures.drawing import Drawing, Runs, seeds
-from detlab.reporting.figures.paa_runs import PAA
 from detlab.visualization.curves import running_mean
 from detlab.visualization.panels import Panel, Series
 from detlab.visualization.seeds import Curve, band
+
+from .figure_runs import PAA
 
 FIXED = {number: f"paa/table1_left/fnp_{number}" for number in (5, 10, 20)}
 COLUMN = "train/positives_per_object"
