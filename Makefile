@@ -62,7 +62,7 @@ figures-%: setup ## a paper's figures from its runs, as PNG and CSV in runs/<pap
 	$(RUN)detlab draw $* setting=$(SETTING) $(ARGS)
 
 table1-alrp: setup ## count the hyper-parameters of every loss (aLRP Loss, Table 1)
-	$(RUN)python -m detlab.reporting.loss_table
+	$(RUN)python -m experiments.alrp.table1
 
 test: check ## lint, type-check and run the tests
 	$(RUN)python -m pytest -n 2

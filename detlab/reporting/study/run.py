@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from detlab.engine.run_folder import RunFolder
 from detlab.errors import UserError
-from detlab.reporting.pages.files import read_json
-from detlab.reporting.pages.history import read_history
+from detlab.reporting.files import read_json
+from detlab.reporting.history import read_history
 from detlab.reporting.study.table import Run, State
 
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """How many hyper-parameters a loss has, counted from the lab's configs beside the paper (Oksuz et al. 2020, Table 1).
 
-``python -m detlab.reporting.loss_table`` (or ``make table1-alrp``). `detlab.reporting.study.loss_parameters` says what
+``python -m experiments.alrp.table1`` (or ``make table1-alrp``). `loss_parameters.py` says what
 counts.
 """
 
@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from detlab.config.launch import CONFIG_DIR, groups
-from detlab.reporting.study.loss_parameters import Parameter, loss_parameters
+
+from .loss_parameters import Parameter, loss_parameters
 
 
 class Row(NamedTuple):

@@ -9,8 +9,8 @@ from hydra import initialize_config_dir
 from hydra.utils import get_object
 
 from detlab.config.launch import CONFIG_DIR, groups
-from detlab.reporting.loss_table import PAPER, main, methods, parameters, rows
-from detlab.reporting.study.loss_parameters import FIXED
+from experiments.alrp.loss_parameters import FIXED
+from experiments.alrp.table1 import PAPER, main, methods, parameters, rows
 
 
 @pytest.fixture

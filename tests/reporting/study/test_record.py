@@ -11,7 +11,7 @@ import pytest
 from detlab.errors import UserError
 from detlab.reporting.pages.comparison import comparison_page
 from detlab.reporting.pages.markdown import comparison_markdown
-from detlab.reporting.pages.record import MOST_POINTS, common, merged, own, record_text, table_of_record, thinned
+from detlab.reporting.study.record import MOST_POINTS, common, merged, own, record_text, table_of_record, thinned
 from detlab.reporting.study.table import Table
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detlab.reporting.pages.history import read_history
+from detlab.reporting.history import read_history
 
 HISTORY = "step,train/loss,train/loss_box,lr,val/AP\n0,3.0,2.0,0.1,\n10,2.0,1.0,0.1,\n10,,,,0.25\n"
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detlab.errors import UserError
-from detlab.reporting.pages.files import read_text
+from detlab.reporting.files import read_text
 
 
 def read_history(path: str | Path) -> dict[str, NDArray[np.float64]]:

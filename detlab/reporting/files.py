@@ -1,8 +1,7 @@
-"""Reading what pages are made of, with one sentence for what cannot be read."""
+"""Read the text files of a run, with one sentence for what cannot be read."""
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,3 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected an object with the run's metrics, got a {type(content).__name__}.")
     return content
-
-
-def data_address(content: bytes, kind: str = "image/png") -> str:
-    """A picture as the address that a page without other files shows it under."""
-    return f"data:{kind};base64," + base64.b64encode(content).decode()

@@ -1,7 +1,7 @@
 import pytest
 
+from detlab.data.class_names import likely_same, near_misses
 from detlab.data.index import AnnotationIndex
-from detlab.data.sources.merge_names import likely_same, near_misses
 
 
 @pytest.mark.parametrize(

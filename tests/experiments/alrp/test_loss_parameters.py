@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from detlab.reporting.study.loss_parameters import FIXED, count, loss_parameters
+from experiments.alrp.loss_parameters import FIXED, count, loss_parameters
 
 
 def counted(loss):
