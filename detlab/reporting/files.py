@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from detlab.errors import UserError
+
+Content = Mapping[str, Any]  # of a JSON or YAML file: metrics, configs, records
 
 
 def read_text(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -14,7 +14,7 @@ from detlab.engine.run_folder import RunFolder
 from detlab.errors import UserError
 from detlab.metrics.coco_json import predictions_from_coco
 from detlab.metrics.mean_ap import DetectionMetrics
-from detlab.reporting.files import read_text
+from detlab.reporting.files import Content, read_text
 from detlab.structures import Detections
 
 
@@ -24,7 +24,7 @@ class Saved(NamedTuple):
 
     file: Path
     classes: list[str] | None = None
-    data: Mapping[str, Any] | None = None
+    data: Content | None = None
     fingerprint: str | None = None
 
 

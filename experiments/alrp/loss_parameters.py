@@ -15,7 +15,7 @@ Switches and names (true, giou) choose among losses and tune none; null stands f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 FIXED = {
     "detlab.losses.alrp.ALRPCriterion": {
@@ -42,17 +42,17 @@ class Parameter(NamedTuple):
         return not self.reason
 
 
-def loss_parameters(loss: Mapping[str, Any]) -> list[Parameter]:
+def loss_parameters(loss: Mapping[str, object]) -> list[Parameter]:
     """Every number in the config of a loss, in its order. loss: a plain mapping, interpolations unresolved."""
     return list(_numbers(loss, ""))
 
 
-def count(loss: Mapping[str, Any]) -> int:
+def count(loss: Mapping[str, object]) -> int:
     """How many hyper-parameters a loss has."""
     return sum(parameter.counts for parameter in loss_parameters(loss))
 
 
-def _numbers(node: Any, path: str) -> Iterator[Parameter]:
+def _numbers(node: object, path: str) -> Iterator[Parameter]:
     if isinstance(node, Mapping):
         weights = [key for key in node if _weighs(key, node)]
         fixed = FIXED.get(str(node.get("_target_")), {})
@@ -71,17 +71,17 @@ def _numbers(node: Any, path: str) -> Iterator[Parameter]:
         yield Parameter(path, node)
 
 
-def _weighs(key: Any, node: Mapping[str, Any]) -> bool:
+def _weighs(key: object, node: Mapping[str, object]) -> bool:
     """Whether ``x_weight`` stands beside the term ``x``."""
     return str(key).endswith(_WEIGHT) and str(key).removesuffix(_WEIGHT) in node
 
 
-def _why_no_weight(key: str, node: Mapping[str, Any], weights: Sequence[str]) -> str:
+def _why_no_weight(key: str, node: Mapping[str, object], weights: Sequence[str]) -> str:
     if node[key.removesuffix(_WEIGHT)] is None:
         return "there is no such term"
     present = [weight for weight in weights if node[weight.removesuffix(_WEIGHT)] is not None]
     return "the unit of the other weights" if key == present[0] else ""
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -7,14 +7,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detlab.engine.aliases import modernize
 from detlab.errors import UserError
-from detlab.reporting.files import read_json
+from detlab.reporting.files import Content, read_json
 from detlab.reporting.study.differences import commits, config_differences
 from detlab.reporting.study.statistics import pooled_sd
 from detlab.reporting.study.table import Run, Table, TableRow, Verdict
@@ -92,7 +91,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else round(float(value), DIGITS)
 
 
-def _claim(verdict: Verdict) -> dict[str, Any]:
+def _claim(verdict: Verdict) -> dict[str, object]:
     return {
         "claim": verdict.claim,
         "source": verdict.source,
@@ -108,13 +107,13 @@ def _claim(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _means(row: TableRow, metrics: Sequence[str]) -> dict[str, Any]:
+def _means(row: TableRow, metrics: Sequence[str]) -> dict[str, object]:
     """As printed: in points where papers print points."""
     found = {metric: row.summary(metric) for metric in metrics}
     return {m: {"mean": _rounded(s.mean), "sd": _rounded(s.sd), "seeds": s.seeds} for m, s in found.items() if s}
 
 
-def _run(run: Run, metrics: Sequence[str], shared: Mapping[str, Any]) -> dict[str, Any]:
+def _run(run: Run, metrics: Sequence[str], shared: Content) -> dict[str, object]:
     columns = ["train/loss", *dict.fromkeys(f"val/{metric}" for metric in ("AP", *metrics))]
     curves = {name: thinned(run.history, name) for name in columns}
     return {
@@ -147,7 +146,7 @@ def thinned(history: Mapping[str, NDArray[np.float64]], column: str) -> dict[str
     return {"step": [int(step) for step in steps], "value": [float(f"{value:.5g}") for value in values]}
 
 
-def _read_run(content: Mapping[str, Any], shared: Mapping[str, Any]) -> Run:
+def _read_run(content: Content, shared: Content) -> Run:
     finished = content["state"] == "finished"
     return Run(
         folder=Path(content["folder"]),
@@ -169,11 +168,11 @@ def _joined(curves: Mapping[str, Mapping[str, list[float]]]) -> dict[str, NDArra
     return {"step": np.array(steps, float), **columns} if steps else {}
 
 
-def common(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def common(configs: Sequence[Content]) -> dict[str, object]:
     """What all configs have alike."""
     if not configs:
         return {}
-    result: dict[str, Any] = {}
+    result: dict[str, object] = {}
     for key in configs[0]:
         values = [config.get(key) for config in configs]
         if all(isinstance(value, Mapping) and value for value in values):
@@ -185,9 +184,9 @@ def common(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def own(config: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+def own(config: Content, shared: Content) -> dict[str, object]:
     """What a config has beyond the shared part; `merged` puts both together again."""
-    result: dict[str, Any] = {}
+    result: dict[str, object] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value and isinstance(shared.get(key), Mapping):
             inner = own(value, shared[key])
@@ -198,7 +197,7 @@ def own(config: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def merged(shared: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def merged(shared: Content, config: Content) -> dict[str, object]:
     result = dict(shared)
     for key, value in config.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
