@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from detlab.engine.run_folder import write_atomic
 from detlab.errors import UserError, nearest
 
 log = logging.getLogger(__name__)
-
-PAPERS = ("alrp", "certainty", "iou_balanced", "paa", "proxy")  # modules of detlab.reporting.figures
 
 
 def draw(cfg: Any) -> int:
@@ -27,15 +24,14 @@ def draw(cfg: Any) -> int:
     Raises UserError for a paper without figures, for a figure that it does not have, and for two places to write to.
     """
     from detlab.config.schema import validate
-    from detlab.reporting.figures.drawing import Figures, Runs
+    from detlab.reporting.figures.drawing import Runs
+    from detlab.reporting.figures.papers import load_figures
     from detlab.visualization.output import png_bytes
 
     validate(cfg, "draw")
-    if cfg.source not in PAPERS:
-        raise UserError(f"There are no figures of '{cfg.source}'{nearest(cfg.source, PAPERS)}.")
     if cfg.output and cfg.record:
         raise UserError("record=true writes to experiments/<paper>/results; leave out output=, or record.")
-    figures: Figures = import_module(f"detlab.reporting.figures.{cfg.source}").FIGURES
+    figures = load_figures(cfg.source)
     chosen = [cfg.only] if isinstance(cfg.only, str) else list(cfg.only or figures)
     for name in chosen:
         if name not in figures:

@@ -56,9 +56,9 @@ def report(cfg: Any) -> int:
 
 
 def _of_studies(cfg: Any, paths: Sequence[Path], output: Path | None) -> list[Comparison]:
-    from detlab.reporting.pages.record import table_of_record
     from detlab.reporting.study.collect import table_of_study
     from detlab.reporting.study.definition import read_study
+    from detlab.reporting.study.record import table_of_record
 
     result = []
     for study in [read_study(path) for path in paths]:
@@ -72,7 +72,7 @@ def _of_studies(cfg: Any, paths: Sequence[Path], output: Path | None) -> list[Co
 
 
 def _of_record(cfg: Any, path: Path, output: Path | None) -> Comparison:
-    from detlab.reporting.pages.record import table_of_record
+    from detlab.reporting.study.record import table_of_record
 
     table = table_of_record(path)
     return Comparison(table, _page(table, cfg.runs, output, "recorded"))
@@ -95,8 +95,8 @@ def _publish(comparisons: Sequence[Comparison]) -> None:
     """Write and print; of several, an index of their pages comes last."""
     from detlab.reporting.pages.comparison import comparison_page
     from detlab.reporting.pages.markdown import comparison_markdown
-    from detlab.reporting.pages.record import record_text
     from detlab.reporting.pages.terminal import print_comparison, print_index
+    from detlab.reporting.study.record import record_text
 
     files: dict[Path, str] = {}
     for table, page, record in comparisons:
