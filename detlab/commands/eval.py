@@ -64,8 +64,8 @@ def evaluate(cfg: Any) -> dict[str, Any]:
     if {"postprocess", "testing"} & set(chosen):
         place += f"-{config_hash(after)}"
     folder = RunFolder(cfg.output or home / "eval" / place)
-    save_predictions(folder, module.detections, index.class_ids)
-    save_examples(folder, index, module.detections, classes, cfg.pictures)
+    save_predictions(folder, module.evaluation.detections, index.class_ids)
+    save_examples(folder, index, module.evaluation.detections, classes, cfg.pictures)
     content = {
         "checkpoint": str(cfg.ckpt_path), "data": merged.data.name, "split": cfg.split, "images": len(index),
         "device": torch.cuda.get_device_name() if module.device.type == "cuda" else module.device.type,

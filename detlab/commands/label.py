@@ -96,7 +96,7 @@ def _proxy(finished: Any, missing: bool) -> Callable[[Any], list[Any]]:
             "by=proxy: this run was not trained with labels of its own (pseudo=proxy); take by=detector for what its "
             "detector finds."
         )
-    treatment.begin(finished.classes)
+    treatment.bind(finished.classes)
     if isinstance(getattr(treatment, "classifier", None), nn.Module):
         treatment.classifier.to(finished.device)
 
@@ -104,8 +104,8 @@ def _proxy(finished: Any, missing: bool) -> Callable[[Any], list[Any]]:
         if not missing:
             targets = [replace(t, annotated=t.annotated & False) for t in batch.targets]
             batch = replace(batch, targets=targets)
-        predictions, _ = finished.module.show(batch)
-        labels = treatment.find(batch, predictions)
+        predictions, _ = finished.module.detector.predict_regions(batch.images, batch.sizes)
+        labels = treatment.label_batch(batch, predictions)
         boxes = labels.boxes / batch.scales[labels.image].repeat(1, 2)
         at = [labels.image == image for image in range(len(batch))]
         return [Detections(boxes[mine], labels.objectness[mine], labels.labels[mine]) for mine in at]

@@ -88,8 +88,8 @@ def _train_beside(word: dict[str, Any], group: Any) -> None:
     module = build_module(cfg, data.classes, training=True)
     if not word["checkpoint"]:
         begin(cfg, module)
-    module.pseudo.prepare(data)
-    module.pseudo.initialise(module.detector)
+    module.pseudo_labels.prepare(data)
+    module.pseudo_labels.initialize(module.detector)
     checkpoint = Path(word["checkpoint"]) if word["checkpoint"] else None
     trained = RunFolder(word["trained"]) if word["trained"] else None
     _fit(cfg, word["config"], module, data, RunFolder(cfg.run_dir), group, checkpoint, trained)
@@ -163,14 +163,14 @@ def _train(cfg: Any, folder: Any, group: Any) -> dict[str, Any]:
     module = build_module(cfg, data.classes, training=True)
     if not (resumed or trained):
         begin(cfg, module)
-    module.pseudo.prepare(data)
-    module.pseudo.initialise(module.detector)
+    module.pseudo_labels.prepare(data)
+    module.pseudo_labels.initialize(module.detector)
     if data.cache_images:
         data.read_pictures()
     state = folder.open(config, cfg.overwrite)
     _log_to_file(folder.path / "train.log")
     _say_what_was_skipped(data)
-    for line in module.pseudo.summary:
+    for line in module.pseudo_labels.summary:
         log.info("%s", line)
     checkpoint = find_checkpoint(str(folder.path)) if state == "unfinished" and folder.last.exists() else None
     if checkpoint:

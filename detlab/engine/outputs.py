@@ -34,7 +34,7 @@ def save_results(
     ``AP_rare``, the mean AP over `rare_classes`."""
     index = data.test_index
     # In the order of the annotations, on however many processes they were found.
-    found = {i: module.detections[i] for i in index.ids.tolist() if i in module.detections}
+    found = {i: module.evaluation.detections[i] for i in index.ids.tolist() if i in module.evaluation.detections}
     save_predictions(folder, found, index.class_ids)
     images = save_examples(folder, index, found, data.classes, pictures)
     stages: dict[str, dict[str, float | None]] = {"val": {}, "test": {}}
@@ -116,7 +116,7 @@ def save_examples(
 
 def pr_curves(module: Any, stage: str) -> dict[str, dict[str, list[float]]]:
     """Precision over recall at IoU 0.5 per class, from the last evaluation of `stage`."""
-    curves = module.pr_curves.get(stage, {})
+    curves = module.evaluation.pr_curves.get(stage, {})
     return {
         name: {"recall": np.round(recall, 4).tolist(), "precision": np.round(precision, 4).tolist()}
         for name, (recall, precision) in curves.items()

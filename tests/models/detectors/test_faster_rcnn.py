@@ -108,7 +108,7 @@ def losses_of(model: FasterRCNN, images: Tensor, targets: list[Targets], samples
     objects = [of_one_class(t) for t in targets]
     assignment = MaxIoU(0.7, 0.3)(first.anchors, objects)
     matched = gather_objects(first.anchors, targets, assignment, first.predictions)
-    return TwoStageCriterion(SmoothL1(ONE), samples=samples)(matched, model.learn(first, targets))
+    return TwoStageCriterion(SmoothL1(ONE), samples=samples)(matched, model.second_stage(first, targets))
 
 
 def test_detections_are_torchvision_s(twins) -> None:
