@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from lightning.pytorch.loggers import WandbLogger
 
-from detlab.engine.run_folder import RunFolder, git_commit, write_atomic
+from detlab.data.files import write_atomic
+from detlab.engine.run_folder import RunFolder, git_commit
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from detlab.data.files import write_atomic
 from detlab.data.image import read_image
 from detlab.data.index import AnnotationIndex
 from detlab.data.relabel import fingerprint
-from detlab.engine.run_folder import RunFolder, config_hash, write_atomic
+from detlab.engine.run_folder import RunFolder, config_hash
 from detlab.metrics.coco_json import predictions_to_coco
 from detlab.structures import Detections
 from detlab.visualization import ground_truth_beside_predictions, png_bytes

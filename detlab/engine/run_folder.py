@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
+from detlab.data.files import PART, write_atomic
 from detlab.engine.aliases import modernize
 from detlab.errors import UserError
 
@@ -36,28 +36,6 @@ NOT_IDENTITY_NESTED = {
 LATER = {"pseudo": {"unsure": "background", "views": "enough"}}
 
 State = Literal["new", "unfinished", "finished"]
-
-PART = ".part"  # how the name of a file ends while it is being written
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write-then-rename: a reader sees the old file or the new one, never half of it. UserError where it cannot."""
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)  # gone already where Ctrl-C came after the renaming
-            raise
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror or error}); choose a folder where it can."
-        ) from error
 
 
 class RunFolder:
@@ -179,8 +157,6 @@ class RunFolder:
         self._lock = handle
 
     def _forget(self) -> None:
-        import shutil
-
         files = (self.config, self.metrics, self.history, self.predictions, self.failure, self.path / "report.html")
         for path in files:
             path.unlink(missing_ok=True)

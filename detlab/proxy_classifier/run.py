@@ -15,6 +15,7 @@ from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from detlab.config.instantiate import build_datamodule, command_line, experiment_row, rehearse_trainer, typed
+from detlab.data.files import write_atomic
 from detlab.data.relabel import fingerprint
 from detlab.engine.callbacks.history import HistoryLogger
 from detlab.engine.callbacks.progress import TrainingProgress
@@ -22,7 +23,7 @@ from detlab.engine.callbacks.speed import Speed
 from detlab.engine.distributed.place import find_place
 from detlab.engine.logs import log_to_file, quiet
 from detlab.engine.outputs import rounded
-from detlab.engine.run_folder import RunFolder, config_hash, git_commit, write_atomic
+from detlab.engine.run_folder import RunFolder, config_hash, git_commit
 from detlab.errors import UserError
 from detlab.proxy_classifier.auxiliary import auxiliary
 from detlab.proxy_classifier.files import save

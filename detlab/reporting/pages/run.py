@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detlab.engine.run_folder import write_atomic
+from detlab.data.files import write_atomic
 from detlab.errors import UserError
 from detlab.reporting.pages.files import data_address, read_json, read_text
 from detlab.reporting.pages.history import read_history

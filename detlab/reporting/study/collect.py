@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from detlab.config.launch import CONFIG_DIR
+from detlab.config.groups import CONFIG_DIR
 from detlab.engine.run_folder import differences, identity
 from detlab.errors import UserError
 from detlab.reporting.pages.record import table_of_record
