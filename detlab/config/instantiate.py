@@ -41,6 +41,7 @@ from detlab.losses.two_stage import TwoStageCriterion
 from detlab.losses.yolo import YOLOCriterion
 from detlab.models.detectors.faster_rcnn import FasterRCNN
 from detlab.models.detectors.yolo import YOLODetector
+from detlab.pseudo_labels.base import Treatment
 from detlab.pseudo_labels.proxy import ProxyPseudoLabels
 from detlab.pseudo_labels.soft_sampling import SoftSampling
 from detlab.structures import Batch
@@ -127,6 +128,11 @@ def build_module(cfg: DictConfig, classes: list[str], *, training: bool, total_b
     if training and cfg.get("compile"):
         module.detector.compile()
     return module
+
+
+def build_treatment(cfg: DictConfig) -> Treatment | None:
+    """What a config does about missing labels, by itself; None: nothing."""
+    return _instantiate(cfg, "pseudo") if cfg.get("pseudo") else None
 
 
 def rehearse(cfg: DictConfig, launcher: str | None = None) -> None:

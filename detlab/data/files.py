@@ -29,3 +29,13 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise UserError(
             f"{path} cannot be written ({error.strerror or error}); choose a folder where it can."
         ) from error
+
+
+def read_text(path: Path) -> str:
+    """The file's text, empty where there is no such file."""
+    if not path.is_file():
+        return ""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text ({error}).") from error

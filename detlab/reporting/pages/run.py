@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detlab.data.files import write_atomic
+from detlab.data.files import read_text, write_atomic
 from detlab.errors import UserError
-from detlab.reporting.pages.files import data_address, read_json, read_text
+from detlab.reporting.pages.files import data_address, read_json
 from detlab.reporting.pages.history import read_history
 from detlab.reporting.pages.render import render
 
