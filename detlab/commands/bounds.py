@@ -29,10 +29,10 @@ def bounds(cfg: Any) -> dict[str, dict[str, float]]:
     from detlab.config.instantiate import build_source
     from detlab.config.schema import validate
     from detlab.data.datamodule import DetectionDataModule
+    from detlab.data.files import write_atomic
     from detlab.data.relabel import fingerprint, relabel
     from detlab.data.transforms import Pipeline
     from detlab.engine.outputs import rounded
-    from detlab.engine.run_folder import write_atomic
     from detlab.metrics.bounds import bounds_of
     from detlab.reporting.saved_predictions import find_predictions, measured, read_predictions
 

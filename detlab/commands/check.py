@@ -156,7 +156,7 @@ def class_table(index: Any, complete: Any = None) -> Any:
 
 def draw_histograms(index: Any, folder: Path) -> None:
     """Boxes per class, box sizes and boxes per image as `<folder>/*.png`."""
-    from detlab.engine.run_folder import write_atomic
+    from detlab.data.files import write_atomic
     from detlab.visualization import boxes_per_image, class_histogram, png_bytes, size_histogram
 
     index = index.select(index.annotated.any(1)[index.sources])

@@ -169,7 +169,7 @@ def picture_of(cfg: Any) -> tuple[int, int]:
 
 def write(rows: Sequence[dict[str, Any]], path: str) -> None:
     """The numbers of `rows` and what they rest on, as JSON."""
-    from detlab.engine.run_folder import write_atomic
+    from detlab.data.files import write_atomic
     from detlab.profiling.gpu_hours import assumptions
 
     text = json.dumps({"rows": list(rows), "assumptions": assumptions()}, indent=2, ensure_ascii=False)

@@ -12,7 +12,7 @@ from typing import Any
 
 from detlab.config.experiments import config_folders, rows_in
 from detlab.config.launch import CONFIG_DIR, launch
-from detlab.engine.run_folder import write_atomic
+from detlab.data.files import write_atomic
 from detlab.errors import UserError, nearest
 
 log = logging.getLogger(__name__)

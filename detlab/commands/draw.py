@@ -9,7 +9,7 @@ from typing import Any
 
 from detlab.commands.report import named
 from detlab.config.launch import CONFIG_DIR, launch
-from detlab.engine.run_folder import write_atomic
+from detlab.data.files import write_atomic
 from detlab.errors import UserError, nearest
 
 log = logging.getLogger(__name__)

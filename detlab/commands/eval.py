@@ -29,11 +29,12 @@ def evaluate(cfg: Any) -> dict[str, Any]:
         pick_device,
     )
     from detlab.config.schema import validate
+    from detlab.data.files import write_atomic
     from detlab.data.relabel import fingerprint, relabel
     from detlab.engine.logs import quiet
     from detlab.engine.outputs import pr_curves, rounded, save_examples, save_predictions
     from detlab.engine.provenance import tested_with
-    from detlab.engine.run_folder import RunFolder, config_hash, write_atomic
+    from detlab.engine.run_folder import RunFolder, config_hash
 
     validate(cfg, "eval")
     pick_device(cfg.accelerator)

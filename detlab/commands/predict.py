@@ -28,9 +28,9 @@ def predict(cfg: Any) -> Path:
         pick_device,
     )
     from detlab.config.schema import validate
+    from detlab.data.files import write_atomic
     from detlab.data.index import AnnotationIndex
     from detlab.engine.logs import quiet
-    from detlab.engine.run_folder import write_atomic
     from detlab.metrics.coco_json import predictions_to_coco
 
     validate(cfg, "predict")
@@ -128,8 +128,8 @@ def detect(module: Any, loader: Any, device: Any) -> dict[int, Any]:
 
 
 def draw(path: Path, found: Any, classes: list[str], score: float, target: Path) -> None:
+    from detlab.data.files import write_atomic
     from detlab.data.image import read_image
-    from detlab.engine.run_folder import write_atomic
     from detlab.visualization import draw_boxes, png_bytes, with_legend
 
     keep = found.scores >= score

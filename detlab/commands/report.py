@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detlab.config.launch import CONFIG_DIR, launch
-from detlab.engine.run_folder import RunFolder, write_atomic
+from detlab.data.files import write_atomic
+from detlab.engine.run_folder import RunFolder
 from detlab.errors import UserError
 from detlab.reporting.pages.run import write_report
 from detlab.reporting.pages.sources import find_source

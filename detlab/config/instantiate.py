@@ -42,6 +42,7 @@ from detlab.losses.yolo import YOLOCriterion
 from detlab.models.detectors.base import Detector
 from detlab.models.detectors.faster_rcnn import FasterRCNN
 from detlab.models.detectors.yolo import YOLODetector
+from detlab.pseudo_labels.base import PseudoLabelCallback
 from detlab.pseudo_labels.proxy import ProxyPseudoLabels
 from detlab.pseudo_labels.soft_sampling import SoftSampling
 from detlab.structures import Batch
@@ -128,6 +129,11 @@ def build_module(cfg: DictConfig, classes: list[str], *, training: bool, total_b
     if training and cfg.get("compile"):
         module.detector.compile()
     return module
+
+
+def build_treatment(cfg: DictConfig) -> PseudoLabelCallback | None:
+    """What a config does about missing labels, by itself; None: nothing."""
+    return _instantiate(cfg, "pseudo") if cfg.get("pseudo") else None
 
 
 def rehearse(cfg: DictConfig, launcher: str | None = None) -> None:

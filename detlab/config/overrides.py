@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from detlab.config import experiments
 from detlab.errors import UserError, nearest
@@ -44,9 +46,6 @@ def _refuse_second_sources(settings: Sequence[str]) -> None:
 
 
 def _tidy(argument: str, groups: Mapping[str, Sequence[str]], rows: Sequence[str]) -> str:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     if argument.startswith("~"):
         return argument
     key, equals, value = argument.partition("=")
@@ -78,7 +77,7 @@ def _quoted(value: str) -> list[str]:
     return ["[" + ",".join(f'"{entry.strip()}"' for entry in inner.split(",")) + "]", whole]
 
 
-def _check_option(group: str, folder: str, value: Any, options: Sequence[str]) -> None:
+def _check_option(group: str, folder: str, value: object, options: Sequence[str]) -> None:
     if isinstance(value, list):
         raise UserError(f"{group}=[{','.join(map(str, value))}]: give one option (valid: {', '.join(options)}).")
     for option in getattr(value, "list", [value]):  # a sweep lists its choices

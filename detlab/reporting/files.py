@@ -7,19 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from detlab.data.files import read_text
 from detlab.errors import UserError
 
 Content = Mapping[str, Any]  # of a JSON or YAML file: metrics, configs, records
-
-
-def read_text(path: Path) -> str:
-    """The file's text, empty where there is no such file."""
-    if not path.is_file():
-        return ""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error}).") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from detlab.data.files import read_text
 from detlab.errors import UserError
-from detlab.reporting.files import read_text
 
 
 def read_history(path: str | Path) -> dict[str, NDArray[np.float64]]:

@@ -15,7 +15,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from detlab.config.launch import CONFIG_DIR, groups
+from detlab.config.groups import CONFIG_DIR, groups
 
 from .loss_parameters import Parameter, loss_parameters
 

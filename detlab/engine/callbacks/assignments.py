@@ -11,10 +11,10 @@ from lightning import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from detlab.data.dataset import DetectionDataset, Sample, collate
+from detlab.data.files import write_atomic
 from detlab.data.image import image_size, read_image
 from detlab.data.index import AnnotationIndex
 from detlab.engine.callbacks.snapshots import save_snapshots, take_snapshots
-from detlab.engine.run_folder import write_atomic
 from detlab.errors import UserError, nearest
 from detlab.visualization.output import png_bytes
 

@@ -12,9 +12,9 @@ from lightning import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from detlab.data.dataset import DetectionDataset, collate
+from detlab.data.files import write_atomic
 from detlab.data.image import read_image
 from detlab.data.index import AnnotationIndex
-from detlab.engine.run_folder import write_atomic
 from detlab.metrics.columns import Found, Truth
 from detlab.metrics.pseudo_quality import pseudo_quality
 from detlab.pseudo_labels.base import PseudoLabelCallback

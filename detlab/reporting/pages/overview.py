@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from detlab.engine.run_folder import write_atomic
+from detlab.data.files import write_atomic
 from detlab.errors import UserError
 from detlab.reporting.pages.content import counts
 from detlab.reporting.pages.markdown import code, grid

@@ -10,9 +10,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from detlab.engine.run_folder import write_atomic
+from detlab.data.files import read_text, write_atomic
 from detlab.errors import UserError
-from detlab.reporting.files import Content, read_json, read_text
+from detlab.reporting.files import Content, read_json
 from detlab.reporting.history import read_history
 from detlab.reporting.pages.data_address import data_address
 from detlab.reporting.pages.render import render

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from detlab.config.launch import CONFIG_DIR
+from detlab.config.groups import CONFIG_DIR
 from detlab.errors import UserError
 from detlab.reporting.files import Content
 from detlab.reporting.study.claims import judge, parse_claim

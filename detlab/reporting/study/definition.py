@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from detlab.config.launch import CONFIG_DIR
+from detlab.config.groups import CONFIG_DIR
 from detlab.errors import UserError, nearest
 from detlab.reporting.study.grammar import parse_claim
 from detlab.reporting.study.metric_names import PER_CLASS, check_metric

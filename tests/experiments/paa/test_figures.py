@@ -16,8 +16,8 @@ from detlab.engine.callbacks.snapshots import Snapshot, save_snapshots
 from detlab.errors import UserError
 from detlab.reporting.figures.drawing import Drawing, Runs
 from detlab.reporting.figures.picture import Picture
-from detlab.reporting.pages.record import table_of_record
 from detlab.reporting.study.definition import EXPERIMENTS
+from detlab.reporting.study.record import table_of_record
 from detlab.visualization.style import colour, rgb
 from experiments.paa.figure_counts import COLUMN, FIXED, MOST
 from experiments.paa.figure_runs import PAA

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -83,5 +82,5 @@ class LitClassifier(LightningModule):
             results = judge(values, self.labels, self.kinds, self.threshold)
             self.log_dict({f"{stage}/{name}{suffix}": value for name, value in results.items()})
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         return self.schedule.build(self.classifier, self.schedule.base_batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -17,7 +17,6 @@ from detlab.proxy_classifier.clusters import CropSizes, fit_centres, limited
 from detlab.proxy_classifier.crops import CropRecipe
 from detlab.proxy_classifier.data import ClassifierData, box_sizes
 from detlab.proxy_classifier.labels import balanced_rates, classes_of_interest, crop_counts, label_of_each
-from detlab.proxy_classifier.module import LitClassifier
 from detlab.proxy_classifier.net import SMALLEST, ResNet20
 from detlab.proxy_classifier.pyramid import Pooling
 
@@ -72,20 +71,7 @@ class ProxyTask:
         self.batch_size, self.sampling = batch_size, sampling
         self.patches, self.copies, self.flip, self.threshold = patches, copies, flip, threshold
 
-    def rehearse(self, cfg: Any) -> None:
-        """Raise UserError for a config that cannot run, before any data is read."""
-        from detlab.proxy_classifier.run import rehearse
-
-        rehearse(cfg)
-
-    def train(self, cfg: Any) -> dict[str, Any]:
-        """Train and judge what the whole config `cfg` (conf/train.yaml composed) describes; returns the content of
-        `metrics.json`."""
-        from detlab.proxy_classifier.run import train
-
-        return train(cfg, self)
-
-    def build(self, data: DetectionDataModule, seed: int) -> tuple[LitClassifier, ClassifierData]:
+    def build(self, data: DetectionDataModule, seed: int) -> tuple[ProxyClassifier, ClassifierData]:
         """The untrained classifier of the data's classes and crop sizes, and its batches. Raises UserError for classes
         that the data does not know and for data without a crop of them."""
         known = list(data.train_index.classes)
@@ -116,6 +102,5 @@ class ProxyTask:
         classifier = ProxyClassifier(
             classes, centres, self.largest, self.width, self.levels, self.pooling, data.mean, data.std
         )
-        lit = LitClassifier(classifier, self.schedule, self.patches, self.copies, self.flip, self.threshold, seed)
         rates = balanced_rates(counts) if self.sampling == "balanced" else torch.ones(len(counts))
-        return lit, ClassifierData(data, classifier, lookup, self.recipe, sizes, rates, self.batch_size, seed)
+        return classifier, ClassifierData(data, classifier, lookup, self.recipe, sizes, rates, self.batch_size, seed)
