@@ -16,11 +16,13 @@ from typing import Any
 from detlab.config.experiments import GROUP, config_folders, rows_in
 from detlab.config.help import help_text
 from detlab.config.overrides import tidy
+from detlab.config.presets import read_presets, register
 from detlab.config.sweeps import check_sweep, is_sweep
 from detlab.errors import UserError, nearest
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIG_DIR = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if (path / "train.yaml").is_file())
+register(CONFIG_DIR)  # wherever configs are composed, this module gives the folder they lie in
 # Hydra checks conf/hydra/launcher/ against the plugins' schemas of the same names, which is welcome, and warns of it.
 # Here, not in a function: it must hold in the processes that launchers start, too.
 warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against")
@@ -170,13 +172,19 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
 
 
 def groups() -> dict[str, list[str]]:
-    """The options of each config group."""
+    """The options of each config group: its files, and its presets."""
     folders = sorted(path for path in CONFIG_DIR.iterdir() if path.is_dir())
     return {
-        folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+        folder.name: options_of(folder.name)
         for folder in folders
         if folder.name not in (GROUP, "sweeps")  # conf/sweeps holds files for `wandb sweep`
     }
+
+
+def options_of(group: str) -> list[str]:
+    """The options of one config group, which may be nested (``loss/localization``)."""
+    presets = [preset.name for preset in read_presets(CONFIG_DIR) if preset.group == group]
+    return sorted([*presets, *(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))])
 
 
 def launchers() -> list[str]:
