@@ -16,7 +16,10 @@ def help_text(verb: str, file: Path, groups: Mapping[str, Sequence[str]]) -> str
     """file: ``conf/<verb>.yaml``, shown as it is; groups: the options of each config group."""
     text = file.read_text()
     defaults = yaml.safe_load(text).get("defaults", [])
-    own = [name for name in _groups_of(defaults) if name in groups and name != "hydra"]
+    chosen = [name for name in _groups_of(defaults) if name in groups and name != "hydra"]
+    own = [
+        name for group in chosen for name in (group, *(nested for nested in groups if nested.startswith(f"{group}/")))
+    ]
     choices = [
         textwrap.fill(", ".join(groups[name]), WIDTH, initial_indent=f"  {name}: ", subsequent_indent="    ")
         for name in own

@@ -22,6 +22,11 @@ from detlab.errors import UserError, nearest
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIG_DIR = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if (path / "train.yaml").is_file())
+NESTED = (
+    "loss/classification",
+    "loss/localization",
+    "loss/quality",
+)  # groups that an option of another group chooses from
 register(CONFIG_DIR)  # wherever configs are composed, this module gives the folder they lie in
 # Hydra checks conf/hydra/launcher/ against the plugins' schemas of the same names, which is welcome, and warns of it.
 # Here, not in a function: it must hold in the processes that launchers start, too.
@@ -173,12 +178,9 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
 
 def groups() -> dict[str, list[str]]:
     """The options of each config group: its files, and its presets."""
-    folders = sorted(path for path in CONFIG_DIR.iterdir() if path.is_dir())
-    return {
-        folder.name: options_of(folder.name)
-        for folder in folders
-        if folder.name not in (GROUP, "sweeps")  # conf/sweeps holds files for `wandb sweep`
-    }
+    folders = [path.name for path in CONFIG_DIR.iterdir() if path.is_dir()]
+    # conf/sweeps holds files for `wandb sweep`.
+    return {name: options_of(name) for name in sorted([*folders, *NESTED]) if name not in (GROUP, "sweeps")}
 
 
 def options_of(group: str) -> list[str]:
