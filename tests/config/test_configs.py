@@ -130,7 +130,7 @@ def test_detectors_assigners_and_losses_combine_freely(detector, assigner, loss)
 
 
 def test_dense_intervals_follow_the_settings_of_intervals():
-    words = ["interval_count=5", "interval_probability=softmax", "interval_threshold=0.55"]
+    words = [f"localization.{word}" for word in ("num_intervals=5", "probability=softmax", "score_threshold=0.55")]
     cfg = checked(["localization=dense_intervals", "data=scenes_semi", "pseudo=teacher", *words])
     assert (cfg.detector.intervals.intervals, cfg.detector.intervals.probability) == (5, "softmax")
     assert cfg.pseudo.tau == 0.55
