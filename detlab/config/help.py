@@ -17,7 +17,8 @@ def help_text(verb: str) -> str:
     text = (CONFIG_DIR / f"{verb}.yaml").read_text()
     defaults = yaml.safe_load(text).get("defaults", [])
     options = groups()
-    own = [name for name in _groups_of(defaults) if name in options and name != "hydra"]
+    chosen = [name for name in _groups_of(defaults) if name in options and name != "hydra"]
+    own = [name for group in chosen for name in (group, *(name for name in options if name.startswith(f"{group}/")))]
     choices = [
         textwrap.fill(", ".join(options[name]), WIDTH, initial_indent=f"  {name}: ", subsequent_indent="    ")
         for name in own

@@ -26,11 +26,13 @@ from detlab.config.experiments import config_folders, rows_in
 from detlab.config.groups import CONFIG_DIR, groups, launchers
 from detlab.config.help import help_text
 from detlab.config.overrides import tidy
+from detlab.config.presets import register
 from detlab.config.sweeps import check_sweep, is_sweep
 from detlab.errors import UserError, nearest
 
 __all__ = ["CONFIG_DIR", "groups", "launch", "launchers"]
 
+register(CONFIG_DIR)  # configs are composed by this module, in every process that a launcher starts
 # Hydra checks conf/hydra/launcher/ against the plugins' schemas of the same names, which is welcome, and warns of it.
 # Here, not in a function: it must hold in the processes that launchers start, too.
 warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -11,6 +12,14 @@ from detlab.config import experiments
 from detlab.errors import UserError, nearest
 
 SOURCES = "data.sources."
+# Keys of earlier versions, which keep working for a while -> their names today.
+RENAMED_KEYS = {
+    "interval_count": "localization.num_intervals",
+    "interval_weight": "localization.weight",
+    "interval_probability": "localization.probability",
+    "interval_threshold": "localization.score_threshold",
+    "pseudo_threshold": "pseudo.tau",
+}
 
 
 def tidy(arguments: Sequence[str], groups: Mapping[str, Sequence[str]], rows: Sequence[str] = ()) -> list[str]:
@@ -32,9 +41,19 @@ def tidy(arguments: Sequence[str], groups: Mapping[str, Sequence[str]], rows: Se
         if argument.startswith("-") or (before.startswith("-") and "=" not in argument):
             flags.append(argument)
         else:
-            settings.append(_tidy(argument, groups, rows))
+            settings.append(_tidy(rename_key(argument), groups, rows))
     _refuse_second_sources(settings)
     return [*flags, *settings]
+
+
+def rename_key(argument: str) -> str:
+    """``interval_count=8`` under the key's name today, which a line on stderr tells; any other argument as it is."""
+    key, equals, value = argument.partition("=")
+    name = key.lstrip("+~")
+    if name not in RENAMED_KEYS:
+        return argument
+    print(f"detlab: {name} is {RENAMED_KEYS[name]} now.", file=sys.stderr)
+    return f"{key.removesuffix(name)}{RENAMED_KEYS[name]}{equals}{value}"
 
 
 def _refuse_second_sources(settings: Sequence[str]) -> None:

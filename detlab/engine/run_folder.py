@@ -25,8 +25,8 @@ except ImportError:  # Windows
 
 # Keys that say where or how conveniently a run is made, not what is computed, or what shows elsewhere in its config.
 NOT_IDENTITY = (
-    "run_dir", "name", "setting", "trained_as", "overwrite", "logger", "report", "save_every", "interval_count",
-    "interval_weight", "interval_probability", "interval_threshold", "pseudo_threshold", "nms_iou",
+    "run_dir", "name", "setting", "trained_as", "overwrite", "logger", "report", "save_every", "localization",
+    "interval_count", "interval_weight", "interval_probability", "interval_threshold", "pseudo_threshold", "nms_iou",
 )  # fmt: skip
 NOT_IDENTITY_NESTED = {
     "loader": ("num_workers", "cache_images"),

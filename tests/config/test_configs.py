@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from detlab.config.compatibility import validate_compatibility
+from detlab.config.groups import NESTED
 from detlab.config.instantiate import rehearse
 from detlab.config.launch import CONFIG_DIR, groups
 from detlab.config.schema import KEYS, validate
@@ -24,6 +25,7 @@ NEEDS = {
     "data=custom": CUSTOM,
     "data=merge": ["data.sources={a: {format: yolo, yaml: a.yaml}}"],
     "data=proxy_small": CUSTOM,
+    "data=partial": ["data@data.source=scenes", "data.labeled_fraction=0.1"],
     "data=semi": SEMI,
     "data=semi_small": SEMI,
     "data=semi_full_small": SEMI,
@@ -42,6 +44,9 @@ NEEDS = {
     "localization=intervals": ["method=faster_rcnn"],
     "loss=focal_intervals": ["localization=dense_intervals"],
     "loss=faster_rcnn": ["detector=faster_rcnn"],
+    "loss/localization=intervals": ["localization=dense_intervals"],
+    "loss/quality=centerness": ["detector.head.quality=centerness"],
+    "loss/quality=iou": ["detector.head.quality=iou"],
 }
 YOLO_LOSSES = ["yolo", "yolo_printed"]  # of a detector with objectness, which no other loss trains
 OTHERS = [*YOLO_LOSSES, "faster_rcnn"]
@@ -127,7 +132,7 @@ def test_detectors_assigners_and_losses_combine_freely(detector, assigner, loss)
 
 
 def test_dense_intervals_follow_the_settings_of_intervals():
-    words = ["interval_count=5", "interval_probability=softmax", "interval_threshold=0.55"]
+    words = [f"localization.{word}" for word in ("num_intervals=5", "probability=softmax", "score_threshold=0.55")]
     cfg = checked(["localization=dense_intervals", "data=scenes_semi", "pseudo=teacher", *words])
     assert (cfg.detector.intervals.intervals, cfg.detector.intervals.probability) == (5, "softmax")
     assert cfg.pseudo.tau == 0.55
@@ -259,7 +264,37 @@ def test_what_is_asked_for_wins_over_the_scale(scale, choice):
 def test_every_group_stands_in_the_defaults_of_train():
     named = {key for entry in OmegaConf.load(CONFIG_DIR / "train.yaml").defaults if entry != "_self_" for key in entry}
     chosen = {key.removeprefix("optional ").partition("@")[0] for key in named}  # some a second time, at another place
-    assert chosen - {"experiment"} == set(groups())
+    assert chosen - {"experiment"} == set(groups()) - set(NESTED)
+
+
+@pytest.mark.parametrize(
+    ("preset", "choices"),
+    [
+        ("focal_l1", ["classification=focal", "localization=smooth_l1"]),
+        ("focal_giou_iou", ["localization=giou", "quality=iou"]),
+        ("ndcg_l1", ["classification=ndcg"]),
+        ("iou_balanced", ["classification=iou_balanced", "localization=iou_balanced"]),
+    ],
+)
+def test_a_loss_is_a_choice_for_classes_boxes_and_quality(preset: str, choices: list[str]) -> None:
+    quality = ["detector.head.quality=iou"] if "quality=iou" in choices else []
+    named = checked([f"loss={preset}"])
+    chosen = checked(["loss=dense", *(f"loss/{choice}" for choice in choices), *quality])
+    chosen.loss.localization_weight = named.loss.localization_weight
+    assert chosen.loss == named.loss
+
+
+def test_a_choice_within_a_loss_leaves_the_rest_of_a_preset_alone() -> None:
+    preset, other = (checked(["method=paa", *words]).loss for words in ([], ["loss/localization=ciou"]))
+    assert (preset.localization.kind, other.localization.kind) == ("giou", "ciou")
+    assert {key for key in preset if preset[key] != other[key]} == {"localization"}
+    assert checked(["method=yolo", "loss/localization=ciou"]).loss.localization.kind == "ciou"
+
+
+def test_any_data_set_can_be_labeled_in_part() -> None:
+    data = checked(["data=partial", "data@data.source=voc0712", "data.labeled_fraction=0.2"]).data
+    assert data.source == checked(["scale=paper", "data=voc0712"]).data
+    assert (data.labeled_fraction, data.fold, data.unlabelled) == (0.2, 1, None)
 
 
 @pytest.mark.parametrize("verb", ["eval", "predict", "check", "report", "draw"])

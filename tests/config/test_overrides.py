@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
-from detlab.config.overrides import tidy
+from detlab.config.launch import CONFIG_DIR
+from detlab.config.overrides import RENAMED_KEYS, tidy
 from detlab.errors import UserError
 
 GROUPS = {"data": ["scenes", "voc07"], "debug": ["quick"]}
@@ -43,6 +46,26 @@ GROUPS = {"data": ["scenes", "voc07"], "debug": ["quick"]}
 )
 def test_values_that_hydra_would_refuse_are_quoted(typed, taken):
     assert tidy([typed], GROUPS) == [taken]
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken"),
+    [
+        ("interval_count=5,8", "localization.num_intervals=5,8"),
+        ("+pseudo_threshold=0.5", "+pseudo.tau=0.5"),
+        ("~interval_weight", "~localization.weight"),
+    ],
+)
+def test_earlier_keys_keep_working_and_are_told_by_their_names_today(typed, taken, capsys):
+    assert tidy([typed], GROUPS) == [taken]
+    old, new = (word.strip("+~").partition("=")[0] for word in (typed, taken))
+    assert capsys.readouterr().err == f"detlab: {old} is {new} now.\n"
+
+
+def test_earlier_keys_lead_to_keys_that_are_there():
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = compose("train", ["method=faster_rcnn", "localization=intervals", "pseudo=teacher"])
+    assert all(OmegaConf.select(cfg, name) is not None for name in RENAMED_KEYS.values())
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ STUDIED = {
 # sees two views of images without labels, and begins, as its control does, with other weights.
 BESIDES = {
     "proxy": {"data", "pseudo", "task"},
-    "certainty": {"data", "pseudo", "backbone", "augment", "view", "stage_one", "schedule", "pseudo_threshold",
+    "certainty": {"data", "pseudo", "backbone", "augment", "view", "stage_one", "schedule", "localization",
                   "loader", "start_from"},
 }  # fmt: skip
 
