@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from detlab.commands.anchors import anchors, best_iou, check, cluster
+from detlab.commands.anchors import anchors, check
 from detlab.config.launch import CONFIG_DIR
+from detlab.models.anchor_clusters import best_iou, cluster
 
 TOY = ["scale=mini", "data.train=40", "data.val=2", "data.test=2", "data.size=64", "data.objects=[1,3]", "repeats=3"]
 
