@@ -7,7 +7,7 @@ import itertools
 from lightning import seed_everything
 from omegaconf import DictConfig, open_dict
 
-from detlab.config.init_from import begin, refuse_no_start
+from detlab.config.init_from import load_initial_weights, validate_init_from
 from detlab.config.instantiate import build_datamodule, build_module, pick_device, rehearse
 from detlab.config.launch import launch
 from detlab.config.schema import validate
@@ -20,7 +20,7 @@ def check(cfg: DictConfig, experiment: str | None = None) -> None:  # noqa: ARG0
     """Raise UserError for a config that cannot be trained or whose box loss is not one per positive."""
     plain = without_weights(cfg)
     validate(plain, "balance")
-    refuse_no_start(plain)
+    validate_init_from(plain)
     rehearse(plain)
 
 
@@ -51,7 +51,7 @@ def balance(cfg: DictConfig) -> list[Estimate]:
     data = build_datamodule(plain)
     data.setup()
     module = build_module(plain, data.classes, training=False).to(device).train()
-    begin(plain, module)
+    load_initial_weights(plain, module)
     found = estimate_loss_weights(module, itertools.islice(data.train_dataloader(), plain.batches), plain.lambdas)
     if found is None:
         raise UserError(

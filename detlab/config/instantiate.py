@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
 from detlab.data.cores import cores
-from detlab.data.datamodule import DetectionDataModule
+from detlab.data.datamodule import DetectionDataModule, Source
 from detlab.data.dataset import DetectionDataset, collate
 from detlab.data.index import AnnotationIndex
 from detlab.data.transforms import Pipeline
@@ -93,7 +93,7 @@ def evaluation_loader(data: DetectionDataModule, index: AnnotationIndex) -> Data
     )
 
 
-def build_source(data: DictConfig) -> Any:
+def build_source(data: DictConfig) -> Source:
     """The data source under `data`; its constructor's ValueError becomes a UserError naming the group."""
     return _instantiate({"data": data}, "data")
 
