@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from html import escape
 
 WIDTH, HEIGHT = 180, 22  # units of the drawing
 MARGIN = 8
@@ -36,6 +37,4 @@ def interval_svg(
 
 
 def _escaped(words: str) -> str:
-    from html import escape
-
     return escape(words)

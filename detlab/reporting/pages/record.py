@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from detlab.engine.aliases import modernize
 from detlab.errors import UserError
 from detlab.reporting.pages.files import read_json
+from detlab.reporting.study.differences import commits, config_differences
+from detlab.reporting.study.statistics import pooled_sd
 from detlab.reporting.study.table import Run, Table, TableRow, Verdict
 from detlab.visualization.curves import running_mean
 
@@ -30,9 +32,6 @@ KEPT = (
 def record_text(table: Table) -> str:
     """The JSON of a comparison: each run with its test metrics, thinned history, cost, command and commit, the config
     that all runs share once and what each has of its own, and the verdicts."""
-    from detlab.reporting.study.collect import commits, config_differences
-    from detlab.reporting.study.statistics import pooled_sd
-
     differences = config_differences(table)
     shared = common([run.config for row in table.rows for run in row.runs if run.config])
     noise = {metric: pooled_sd(table.rows, metric) for metric in table.metrics}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from detlab.data.files import read_text, write_atomic
@@ -15,6 +16,7 @@ from detlab.errors import UserError
 from detlab.reporting.pages.files import data_address, read_json
 from detlab.reporting.pages.history import read_history
 from detlab.reporting.pages.render import render
+from detlab.visualization import assignment_curves, loss_curves, metric_curves, pr_curves, pseudo_curves, svg_text
 
 RUN_FILES = ("config.yaml", "metrics.json", "metrics.csv", "failure.json")
 MOST_EXAMPLES = 8
@@ -129,10 +131,6 @@ def _per_class(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def _curves(metrics: Mapping[str, Any], history: Mapping[str, NDArray[np.float64]]) -> list[tuple[str, str]]:
     """(what it is, SVG) of each figure for which there is data."""
-    from markupsafe import Markup
-
-    from detlab.visualization import assignment_curves, loss_curves, metric_curves, pr_curves, pseudo_curves, svg_text
-
     result: list[tuple[str, str]] = []
     curves = metrics.get("pr_curves") or {}
     if curves:
