@@ -16,9 +16,9 @@ from detlab.data.files import write_atomic
 from detlab.data.relabel import fingerprint, relabel
 from detlab.data.transforms import Pipeline
 from detlab.engine.outputs import rounded
-from detlab.engine.saved_predictions import find_predictions, measure_saved, read_predictions
 from detlab.errors import UserError
 from detlab.metrics.bounds import bounds_of
+from detlab.reporting.saved_predictions import find_predictions, measured, read_predictions
 from detlab.reporting.terminal.bounds import COLUMNS, print_bounds
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def bounds(cfg: DictConfig) -> dict[str, dict[str, float]]:
     """
     validate(cfg, "bounds")
     saved = find_predictions(Path(cfg.run))
-    data = cfg.get("data") or (OmegaConf.create(saved.data) if saved.data else None)
+    data = cfg.get("data") or (OmegaConf.create(dict(saved.data)) if saved.data else None)
     if data is None:
         raise UserError(f"{saved.file}: it does not say what data it was made on; name them, with data=... and split=.")
     source, unused = build_source(data), Pipeline()
@@ -43,7 +43,7 @@ def bounds(cfg: DictConfig) -> dict[str, dict[str, float]]:
             "split that it was made on, or train again."
         )
     index = relabel(index, saved.classes) if saved.classes else index
-    metrics = measure_saved(index, read_predictions(saved.file, index, what))
+    metrics = measured(index, read_predictions(saved.file, index, what))
     rows = {"as it is": metrics.compute(), **bounds_of(*metrics.columns(), len(index.classes))}
     rows = {name: {column: row[column] for column in COLUMNS} for name, row in rows.items()}
     print_bounds(rows, f"{saved.file}: {what}, {len(index)} images")

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from detlab.config.instantiate import build_source
 from detlab.config.launch import launch
 from detlab.config.schema import validate
-from detlab.data.checks.check_source import check_splits
+from detlab.data.check_splits import check_splits
 from detlab.data.checks.problems import Split
 from detlab.engine.logs import quiet
 from detlab.reporting.histograms import draw_histograms

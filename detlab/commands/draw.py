@@ -14,7 +14,7 @@ from detlab.config.overrides import name_source
 from detlab.config.schema import validate
 from detlab.errors import UserError
 from detlab.reporting.figures.drawing import Runs
-from detlab.reporting.figures.papers import draw_figures, figures_of
+from detlab.reporting.figures.papers import draw_figures, load_figures
 
 
 def draw(cfg: DictConfig) -> int:
@@ -24,7 +24,7 @@ def draw(cfg: DictConfig) -> int:
     paper before it in a folder of the user's).
     """
     validate(cfg, "draw")
-    figures = figures_of(cfg.source)
+    figures = load_figures(cfg.source)
     if cfg.output and cfg.record:
         raise UserError("record=true writes to experiments/<paper>/results; leave out output=, or record.")
     names = [cfg.only] if isinstance(cfg.only, str) else list(cfg.only or figures)

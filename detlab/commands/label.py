@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from detlab.config.instantiate import build_treatment, command_line, pick_device
+from detlab.config.instantiate import build_pseudo_labels, command_line, pick_device
 from detlab.config.launch import launch
 from detlab.config.load_run import load_finished
 from detlab.config.plain import plain
@@ -40,13 +40,13 @@ def label(cfg: DictConfig) -> Path:
     wanted = wanted_classes(cfg.classes, run.classes, RunFolder(run.home).read_metrics().get("annotated", run.classes))
     predict = None
     if cfg.by == "proxy":
-        treatment = build_treatment(run.config)
-        if treatment is None or not treatment.finds_labels:
+        callback = build_pseudo_labels(run.config)
+        if callback is None or not callback.finds_labels:
             raise UserError(
                 "by=proxy: this run was not trained with labels of its own (pseudo=proxy); take by=detector for what "
                 "its detector finds."
             )
-        predict = pseudo_label_predictor(run.module, treatment, device, cfg.missing)
+        predict = pseudo_label_predictor(run.module, callback, device, cfg.missing)
     known = run.data.index(cfg.split)
     refuse_data_folders(folder, known, plain(run.config.data))
     index = relabel(known, [*known.classes, *(name for name in run.classes if name not in known.classes)])

@@ -39,9 +39,10 @@ from detlab.losses.rank_sort import RankSortCriterion
 from detlab.losses.ranking_classification import RankingClassification
 from detlab.losses.two_stage import TwoStageCriterion
 from detlab.losses.yolo import YOLOCriterion
+from detlab.models.detectors.base import Detector
 from detlab.models.detectors.faster_rcnn import FasterRCNN
 from detlab.models.detectors.yolo import YOLODetector
-from detlab.pseudo_labels.base import Treatment
+from detlab.pseudo_labels.base import PseudoLabelCallback
 from detlab.pseudo_labels.proxy import ProxyPseudoLabels
 from detlab.pseudo_labels.soft_sampling import SoftSampling
 from detlab.structures import Batch
@@ -105,7 +106,7 @@ def _instantiate(cfg: Any, group: str) -> Any:
         raise as_user_error(error, group) from error
 
 
-def build_detector(cfg: DictConfig, num_classes: int) -> torch.nn.Module:
+def build_detector(cfg: DictConfig, num_classes: int) -> Detector:
     try:
         return instantiate(cfg.detector, num_classes=num_classes, _convert_="all")
     except Exception as error:
@@ -123,14 +124,14 @@ def build_module(cfg: DictConfig, classes: list[str], *, training: bool, total_b
         schedule=_instantiate(cfg, "schedule") if training else None,
         total_batch=total_batch,
         testing=_instantiate(cfg, "testing") if cfg.get("testing") else None,
-        pseudo=_instantiate(cfg, "pseudo") if training and cfg.get("pseudo") else None,
+        pseudo_labels=_instantiate(cfg, "pseudo") if training and cfg.get("pseudo") else None,
     )
     if training and cfg.get("compile"):
         module.detector.compile()
     return module
 
 
-def build_treatment(cfg: DictConfig) -> Treatment | None:
+def build_pseudo_labels(cfg: DictConfig) -> PseudoLabelCallback | None:
     """What a config does about missing labels, by itself; None: nothing."""
     return _instantiate(cfg, "pseudo") if cfg.get("pseudo") else None
 

@@ -132,7 +132,7 @@ def _train_detector(cfg: DictConfig, folder: RunFolder, group: Group) -> tuple[M
     state = folder.open(config, cfg.overwrite)
     log_to_file(folder.path / "train.log")
     log_skipped(data.skipped_counts)
-    for line in module.pseudo.summary:
+    for line in module.pseudo_labels.summary:
         log.info("%s", line)
     start = Start()
     if state == "unfinished" and folder.last.exists():
@@ -168,8 +168,8 @@ def _build_detector(cfg: DictConfig, fresh: bool) -> tuple[LitDetector, Detectio
     module = build_module(cfg, data.classes, training=True)
     if fresh:
         load_initial_weights(cfg, module)
-    module.pseudo.prepare(data)
-    module.pseudo.initialise(module.detector)
+    module.pseudo_labels.prepare(data)
+    module.pseudo_labels.initialize(module.detector)
     return module, data
 
 

@@ -49,6 +49,11 @@ MOVED_MODULES = {
     "detlab.tracking": "detlab.engine.loggers",
 }
 
+# What was renamed besides, by today's module.
+MOVED_NAMES = {
+    "detlab.pseudo_labels.base.Treatment": "detlab.pseudo_labels.base.PseudoLabelCallback",
+}
+
 
 def modernize(config: Any) -> Any:
     """Return a stored config (nested mappings, lists and plain values) with today's `_target_` paths."""
@@ -65,4 +70,7 @@ def modernize(config: Any) -> Any:
 def modernize_target(target: str) -> str:
     """Return the dotted path by which a part that earlier configs call `target` is imported today."""
     module, _, name = target.rpartition(".")
-    return f"{MOVED_MODULES.get(module, module)}.{name}" if module else target
+    if not module:
+        return target
+    path = f"{MOVED_MODULES.get(module, module)}.{name}"
+    return MOVED_NAMES.get(path, path)

@@ -41,7 +41,7 @@ def save_results(
     ``AP_rare``, the mean AP over `rare_classes`."""
     index = data.test_index
     # In the order of the annotations, on however many processes they were found.
-    found = {i: module.detections[i] for i in index.ids.tolist() if i in module.detections}
+    found = {i: module.evaluation.detections[i] for i in index.ids.tolist() if i in module.evaluation.detections}
     save_predictions(folder, found, index.class_ids)
     images = save_examples(folder, index, found, data.classes, pictures)
     stages: dict[str, dict[str, float | None]] = {"val": {}, "test": {}}
@@ -91,8 +91,8 @@ def save_evaluation(
         about: What was evaluated on what, first in `metrics.json`.
         after: The groups of the config that say what happens after training.
     """
-    save_predictions(folder, module.detections, index.class_ids)
-    save_examples(folder, index, module.detections, classes, pictures)
+    save_predictions(folder, module.evaluation.detections, index.class_ids)
+    save_examples(folder, index, module.evaluation.detections, classes, pictures)
     content = {
         **about,
         "device": torch.cuda.get_device_name() if module.device.type == "cuda" else module.device.type,
@@ -158,7 +158,7 @@ def save_examples(
 
 def pr_curves(module: LitDetector, stage: str) -> dict[str, dict[str, list[float]]]:
     """Precision over recall at IoU 0.5 per class, from the last evaluation of `stage`."""
-    curves = module.pr_curves.get(stage, {})
+    curves = module.evaluation.pr_curves.get(stage, {})
     return {
         name: {"recall": np.round(recall, 4).tolist(), "precision": np.round(precision, 4).tolist()}
         for name, (recall, precision) in curves.items()

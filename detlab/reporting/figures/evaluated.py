@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
-from omegaconf import DictConfig
-
 from detlab.config.instantiate import build_source
 from detlab.data.datamodule import DetectionDataModule
 from detlab.data.index import AnnotationIndex
 from detlab.data.relabel import fingerprint
 from detlab.data.transforms import Pipeline
-from detlab.engine.saved_predictions import find_predictions, measure_saved, read_predictions
 from detlab.errors import UserError
 from detlab.metrics.columns import Found, Truth
+from detlab.reporting.saved_predictions import find_predictions, measured, read_predictions
 from detlab.reporting.study.table import Run
 
 
@@ -31,7 +29,7 @@ def evaluated(run: Run) -> tuple[Found, Truth]:
             f"{run.folder} was tested on other annotations than those that its config leads to now; bring them back, "
             "or train it again with overwrite=true."
         )
-    return measure_saved(index, read_predictions(file, index, "the run's test data")).columns()
+    return measured(index, read_predictions(file, index, "the run's test data")).columns()
 
 
 def test_index(run: Run) -> AnnotationIndex:
@@ -46,6 +44,5 @@ def _data(run: Run) -> str:
 @lru_cache(maxsize=4)
 def _test_index(data: str) -> tuple[AnnotationIndex, str]:
     """The test annotations of a run's group `data` and their fingerprint, read once for all runs on the same."""
-    source = build_source(DictConfig(json.loads(data)))
-    index = DetectionDataModule(source, Pipeline(), Pipeline()).test_index
+    index = DetectionDataModule(build_source(json.loads(data)), Pipeline(), Pipeline()).test_index
     return index, fingerprint(index)

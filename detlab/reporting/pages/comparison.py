@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
@@ -175,7 +175,7 @@ def _differences(table: Table) -> list[tuple[TableRow, list[str]]]:
     return [(row, found[row.name]) for row in table.rows if row.name in found]
 
 
-def _attempt(run: Run, table: Table) -> dict[str, Any]:
+def _attempt(run: Run, table: Table) -> dict[str, object]:
     """A line of the list of runs."""
     return {
         "seed": run.seed,

@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple
 from detlab.data.files import write_atomic
 from detlab.reporting.pages.comparison import comparison_page
 from detlab.reporting.pages.markdown import comparison_markdown
-from detlab.reporting.pages.record import record_text, table_of_record
 from detlab.reporting.pages.terminal import print_comparison, print_index
 from detlab.reporting.study.collect import table_of_folder, table_of_study
 from detlab.reporting.study.definition import Study
+from detlab.reporting.study.record import record_text, table_of_record
 from detlab.reporting.study.table import Table
 
 log = logging.getLogger(__name__)

@@ -7,19 +7,17 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from detlab.config.groups import CONFIG_DIR
 from detlab.errors import UserError
-from detlab.reporting.pages.record import table_of_record
+from detlab.reporting.files import Content
 from detlab.reporting.study.claims import judge, parse_claim
 from detlab.reporting.study.definition import METRICS, Study
 from detlab.reporting.study.differences import recipe
 from detlab.reporting.study.needs import stages_of
+from detlab.reporting.study.record import table_of_record
 from detlab.reporting.study.run import find_runs, read_run, seed_folders
 from detlab.reporting.study.table import Run, Table, TableRow
-
-__all__ = ["read_run", "table_of_folder", "table_of_study"]
 
 SEEDS = (0, 1, 2)  # where nobody says which
 _MOST_IN_TITLE = 3
@@ -118,7 +116,7 @@ def _chosen(setting: str, runs: Sequence[Run]) -> list[str]:
     """The overrides that lead to a setting and to its results: those of the first of `runs` that has a command with
     them. That run's seed may be part of other runs' folders there. A scale's name is one of these overrides; any other
     name is taken for that of a data config where no command explains it."""
-    config: Mapping[str, Any] = next((run.config for run in runs if run.config), {})
+    config: Content = next((run.config for run in runs if run.config), {})
     named = (CONFIG_DIR / "scale" / f"{setting}.yaml").is_file()
     kept: list[str] | None = None
     for run in runs:
@@ -192,7 +190,7 @@ def table_of_folder(folder: str | Path) -> Table:
     )
 
 
-def _setting(config: Mapping[str, Any]) -> str:
+def _setting(config: Content) -> str:
     return str(config.get("setting") or config.get("scale_name") or "")
 
 
@@ -226,13 +224,13 @@ def _titles(groups: Sequence[Sequence[Run]]) -> list[str]:
     return [f"{title}, {group[0].folder}" if titles.count(title) > 1 else title for title, group in zip(titles, groups)]
 
 
-def _settings(run: Run) -> dict[str, Any]:
+def _settings(run: Run) -> dict[str, object]:
     """Every value of a config by its dotted key, the setting first."""
     return {"setting": _setting(run.config), **_flat(recipe(run.config))}
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(config: Content, prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
     for key, value in config.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat

@@ -1,16 +1,14 @@
-"""By what the rows of a table differ: configs and commits."""
+"""What tells the rows of a table apart: their configs, and the commits that they were trained at."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from detlab.engine.run_folder import differences, identity
+from detlab.reporting.files import Content
 from detlab.reporting.study.table import Table
 
 
-def recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What is computed, whatever the seed."""
+def recipe(config: Content) -> Content:
+    """What a config computes, whatever the seed."""
     return {key: value for key, value in identity(config).items() if key != "seed"}
 
 
@@ -22,14 +20,14 @@ def config_differences(table: Table) -> dict[str, list[str]]:
     no mean over seeds. Rows without a readable config do not appear.
     """
     found: dict[str, list[str]] = {}
-    firsts: dict[str | None, Mapping[str, Any]] = {}
+    firsts: dict[str | None, Content] = {}
     for row in table.rows:
         recipes = [(run.seed, recipe(run.config)) for run in row.runs if run.config]
         if not recipes:
             continue
         own = recipes[0][1]
         first = firsts.setdefault((own.get("task") or {}).get("_target_"), own)
-        within = [f"seed={seed}: {change}" for seed, recipe in recipes[1:] for change in differences(own, recipe)]
+        within = [f"seed={seed}: {change}" for seed, other in recipes[1:] for change in differences(own, other)]
         found[row.name] = differences(first, own) + within
     return found
 
