@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 _PREFIX = "detector."  # in the state of the LightningModule
 
 
-def begins_with(cfg: DictConfig) -> str | None:
+def initial_weights(cfg: DictConfig) -> str | None:
     """The run or checkpoint whose weights a detector has before its first step, the teacher's where it has one; None:
     it begins with its own."""
     return (cfg.get("pseudo") or {}).get("teacher") or cfg.get("start_from")
 
 
-def refuse_no_start(cfg: DictConfig) -> None:
+def validate_init_from(cfg: DictConfig) -> None:
     """Raise UserError where `cfg.start_from` is neither null nor another run, finished, or a checkpoint."""
     start = cfg.get("start_from")
     if start and cfg.get("task"):
@@ -36,7 +36,7 @@ def refuse_no_start(cfg: DictConfig) -> None:
         refuse_unfinished("start_from", start)
 
 
-def begin(cfg: DictConfig, module: LitDetector) -> None:
+def load_initial_weights(cfg: DictConfig, module: LitDetector) -> None:
     """Give the detector of `module`, the LightningModule of `cfg`, the weights of the run or checkpoint
     `cfg.start_from`, where that is not null: all layers that both have in the same shape, but for those that tell
     classes where the two know other classes or another order of them. A student has its teacher's weights instead.
@@ -44,7 +44,7 @@ def begin(cfg: DictConfig, module: LitDetector) -> None:
     Raises UserError for what is no checkpoint, and where the backbones differ.
     """
     start = cfg.get("start_from")
-    if not start or begins_with(cfg) != start:
+    if not start or initial_weights(cfg) != start:
         return
     _, classes, state, _ = load_run(start)
     given = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}

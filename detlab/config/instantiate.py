@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from detlab.config.compatibility import validate_compatibility, validate_frozen_backbone, validate_precision
 from detlab.data.cores import cores
-from detlab.data.datamodule import DetectionDataModule
+from detlab.data.datamodule import DetectionDataModule, Source
 from detlab.data.dataset import DetectionDataset, collate
 from detlab.data.index import AnnotationIndex
 from detlab.data.transforms import Pipeline
@@ -83,7 +83,7 @@ def evaluation_loader(data: DetectionDataModule, index: AnnotationIndex) -> Data
     )
 
 
-def build_source(data: DictConfig) -> Any:
+def build_source(data: DictConfig) -> Source:
     """The data source under `data`; its constructor's ValueError becomes a UserError naming the group."""
     return _instantiate({"data": data}, "data")
 
@@ -120,7 +120,7 @@ def build_module(cfg: DictConfig, classes: list[str], *, training: bool, total_b
     return module
 
 
-def build_treatment(cfg: DictConfig) -> PseudoLabelCallback | None:
+def build_pseudo_labels(cfg: DictConfig) -> PseudoLabelCallback | None:
     """What a config does about missing labels, by itself; None: nothing."""
     return _instantiate(cfg, "pseudo") if cfg.get("pseudo") else None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -102,3 +104,14 @@ def _check_option(group: str, folder: str, value: object, options: Sequence[str]
     for option in getattr(value, "list", [value]):  # a sweep lists its choices
         if option is not None and isinstance(option, str | int | float) and str(option) not in options:
             raise UserError(f"There is no {group}={option}{nearest(str(option), options)}; see conf/{folder}/.")
+
+
+def name_source(arguments: Sequence[str]) -> list[str]:
+    """The command line with its bare word named: ``runs/x/seed=0`` becomes ``source=runs/x/seed=0``."""
+    result = list(arguments)
+    for position, (before, argument) in enumerate(zip(["", *arguments], arguments)):
+        setting = re.match(r"[+~]|[\w.@]+=", argument) and not Path(argument).exists()
+        if not argument.startswith("-") and not before.startswith("-") and not setting:
+            result[position] = f"source={argument}"
+            break
+    return result

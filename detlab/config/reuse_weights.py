@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 AFTER_TRAINING = ("postprocess", "testing")
 
 
-def find_trained(config: Config) -> RunFolder | None:
+def find_reusable_run(config: Config) -> RunFolder | None:
     """The finished run that `config` names under `trained_as` (``<paper>/<table>/<row>``), of the same setting and
     seed; None where it names none, or where that run is not finished: then training is done here.
 

@@ -16,7 +16,7 @@ from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from detlab.config.experiments import check_name
-from detlab.config.init_from import begin, begins_with, refuse_no_start
+from detlab.config.init_from import initial_weights, load_initial_weights, validate_init_from
 from detlab.config.instantiate import (
     as_user_error,
     build_datamodule,
@@ -28,7 +28,7 @@ from detlab.config.instantiate import (
     typed,
 )
 from detlab.config.plain import plain
-from detlab.config.reuse_weights import find_trained
+from detlab.config.reuse_weights import find_reusable_run
 from detlab.config.schema import validate
 from detlab.config.stages import check_data, with_teacher
 from detlab.data.datamodule import DetectionDataModule
@@ -104,7 +104,7 @@ def check(cfg: DictConfig, experiment: str | None = None) -> None:
     """Raise UserError for a config that cannot run, before any data is read."""
     validate(cfg)
     check_data(cfg)
-    refuse_no_start(cfg)
+    validate_init_from(cfg)
     check_name(experiment, cfg.name, overridden=any(word.lstrip("+").startswith("name=") for word in _overrides()))
     if cfg.get("task"):
         _build_task(cfg)
@@ -118,12 +118,12 @@ def _train_detector(cfg: DictConfig, folder: RunFolder, group: Group) -> tuple[M
     config = plain(cfg)
     if (metrics := finished_metrics(folder, config, cfg.overwrite)) is not None:
         return metrics, False
-    trained = find_trained(config)
+    trained = find_reusable_run(config)
     group.start(rehearse_trainer(cfg).world_size, FOLLOW)
     resumed = folder.state() == "unfinished" and folder.last.exists() and not cfg.overwrite
     if resumed:
         trained = None  # what has begun by itself goes on by itself
-    if cfg.backbone.get("weights") and (resumed or trained or begins_with(cfg)):
+    if cfg.backbone.get("weights") and (resumed or trained or initial_weights(cfg)):
         cfg.backbone.weights = None  # the checkpoint has them all
     # Before the folder is claimed: weights or images that cannot be read should leave nothing behind.
     module, data = _build_detector(cfg, fresh=not (resumed or trained))
@@ -167,7 +167,7 @@ def _build_detector(cfg: DictConfig, fresh: bool) -> tuple[LitDetector, Detectio
     data.setup()
     module = build_module(cfg, data.classes, training=True)
     if fresh:
-        begin(cfg, module)
+        load_initial_weights(cfg, module)
     module.pseudo_labels.prepare(data)
     module.pseudo_labels.initialize(module.detector)
     return module, data

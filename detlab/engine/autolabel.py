@@ -104,18 +104,18 @@ def autolabel(
 
 
 def pseudo_label_predictor(
-    module: LitDetector, treatment: PseudoLabelCallback, device: torch.device, missing: bool
+    module: LitDetector, callback: PseudoLabelCallback, device: torch.device, missing: bool
 ) -> Callable[[Batch], list[Detections]]:
     """What the strategy for missing labels makes of a batch, in pixels of the files.
 
     Args:
         module: The detector that is asked first.
-        treatment: Of the detector's run, with labels of its own.
+        callback: Of the detector's run, with labels of its own.
         device: Where to compute.
         missing: False: as if the annotators had looked for nothing.
     """
-    treatment.bind(module.classes)
-    if isinstance(classifier := getattr(treatment, "classifier", None), nn.Module):
+    callback.bind(module.classes)
+    if isinstance(classifier := getattr(callback, "classifier", None), nn.Module):
         classifier.to(device)
 
     def predict(batch: Batch) -> list[Detections]:
@@ -123,7 +123,7 @@ def pseudo_label_predictor(
             targets = [replace(t, annotated=t.annotated & False) for t in batch.targets]
             batch = replace(batch, targets=targets)
         predictions, _ = module.detector.predict_regions(batch.images, batch.sizes)
-        labels = treatment.label_batch(batch, predictions)
+        labels = callback.label_batch(batch, predictions)
         boxes = labels.boxes / batch.scales[labels.image].repeat(1, 2)
         at = [labels.image == image for image in range(len(batch))]
         return [Detections(boxes[mine], labels.objectness[mine], labels.labels[mine]) for mine in at]
