@@ -19,14 +19,14 @@ INTRO = """# Configs
 Written by `python -m detlab.config.reference` from the files of this folder and the signatures of what they build; edit
 those.
 
-- A run is a choice of one option per group (`assigner=atss`) and of values (`schedule.lr=0.01`), on the command line or in
-  a row of a table, `experiments/<paper>/<table>/<row>.yaml` (`experiment=<paper>/<table>/<row>`).
+- A run is a choice of one option per group (`assigner=atss`) and of values (`schedule.lr=0.01`), on the command line or
+  in a row of a table, `experiments/<paper>/<table>/<row>.yaml` (`experiment=<paper>/<table>/<row>`).
 - An option is a file `conf/<group>/<option>.yaml`, or an entry of [`presets.yaml`](presets.yaml): another option with a
   few values of its own. Both are chosen alike. `--config-dir <folder>` adds options of your own.
 - `method` and `scale` choose several groups at once; what is chosen besides wins. `recipe` is what `scale=paper` takes.
-- A folder named after a scale (`method/mini/`, `localization/mini/`) holds what follows the scale; `detector/shapes/` and
-  `loss/w_loc/` hold numbers measured on data. `hydra/launcher/` and `hydra/sweeper/` carry out sweeps, `sweeps/` holds
-  files for `wandb sweep`.
+- A folder named after a scale (`method/mini/`, `localization/mini/`) holds what follows the scale; `detector/shapes/`
+  and `loss/w_loc/` hold numbers measured on data. `hydra/launcher/` and `hydra/sweeper/` carry out sweeps, `sweeps/`
+  holds files for `wandb sweep`.
 - `detlab <verb> --help` lists groups and keys, `detlab train --cfg job` prints the whole config.
 """
 WRITTEN = CONFIG_DIR / "README.md"
