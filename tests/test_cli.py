@@ -70,7 +70,7 @@ def test_a_misspelt_verb_is_answered_with_the_nearest(detlab):
         ("schedule.iterations=-3", "schedule: Expected iterations >= 1, got -3."),
         ("seed=abc", "seed='abc': input should be a valid integer"),
         ("trainer.precision=bf16-true", "take bf16-mixed"),
-        ("detector.head.quality=iou", "do not fit: add detector.head.quality="),
+        ("detector.head.quality=iou", "detector.head.quality=none"),
         ("data=custom", "data.format has no value"),
     ],
 )

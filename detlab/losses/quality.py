@@ -22,6 +22,7 @@ class QualityLoss(nn.Module, ABC):
     `predicts_iou`: whether the branch predicts the IoU of its box, so that evaluation measures how well.
     """
 
+    requires = frozenset({"quality"})
     predicts_iou = False
 
     @abstractmethod

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +87,10 @@ class ProxyPseudoLabels(PseudoLabelCallback):
     An image whose annotators looked for every class gets no pseudo-labels. Raises ValueError for values out of range,
     UserError where `classifier` cannot be read or shares no class with the detector.
     """
+
+    @staticmethod
+    def requires(options: Mapping[str, Any]) -> set[str]:
+        return {"class_scores"} if options.get("beta") else set()
 
     finds_labels = True
     when_many = "raise pseudo.confidence, or train the classifier with more rejects"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +25,10 @@ class SoftSampling(PseudoLabelCallback):
     The classes that an image's annotators looked for do not count here: of two treatments this is one.
     Raises ValueError for an unknown mode or values out of range.
     """
+
+    @staticmethod
+    def requires(options: Mapping[str, Any]) -> set[str]:
+        return {"one_stage"} | (set() if options.get("mode") == "hard" else {"soft_weights"})
 
     def __init__(
         self,

@@ -39,6 +39,8 @@ class Assignments(Callback):
     that do not fit each other, and at the start of training UserError for pictures or classes that do not exist.
     """
 
+    requires = frozenset({"one_stage"})
+
     def __init__(
         self,
         iterations: Sequence[int] | None = None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,10 @@ class DenseDetector(Detector):
     mixed precision on GPUs.
     Raises ValueError if anchors and pyramid have different levels.
     """
+
+    @staticmethod
+    def provides(options: Mapping[str, Any]) -> set[str]:
+        return {"one_stage", "class_scores"} | ({"intervals"} if options.get("intervals") else set())
 
     def __init__(
         self,

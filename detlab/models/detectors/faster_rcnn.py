@@ -61,6 +61,9 @@ class FasterRCNN(Detector):
     Raises ValueError if anchors and pyramid have different levels.
     """
 
+    provides = frozenset({"two_stages"})
+    requires = frozenset({"softmax"})
+
     def __init__(
         self,
         num_classes: int,
