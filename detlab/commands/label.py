@@ -79,16 +79,16 @@ def _proxy(finished: Any, missing: bool) -> Callable[[Any], list[Any]]:
     annotators had looked for nothing."""
     from dataclasses import replace
 
-    from hydra.utils import instantiate
     from torch import nn
 
     from detlab.config.instantiate import as_user_error
+    from detlab.config.pseudo_labels import build_pseudo_labels
     from detlab.errors import UserError
     from detlab.structures import Detections
 
     config = finished.config.get("pseudo")
     try:
-        treatment = instantiate(config, _convert_="all") if config else None
+        treatment = build_pseudo_labels(config) if config else None
     except Exception as error:
         raise as_user_error(error, "pseudo") from error
     if treatment is None or not treatment.finds_labels:
@@ -97,8 +97,9 @@ def _proxy(finished: Any, missing: bool) -> Callable[[Any], list[Any]]:
             "detector finds."
         )
     treatment.bind(finished.classes)
-    if isinstance(getattr(treatment, "classifier", None), nn.Module):
-        treatment.classifier.to(finished.device)
+    classifier = getattr(treatment, "classifier", None)
+    if isinstance(classifier, nn.Module):
+        classifier.to(finished.device)
 
     def see(batch: Any) -> list[Detections]:
         if not missing:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
 from detlab.config.compatibility import validate_compatibility, validate_frozen_backbone, validate_precision
+from detlab.config.pseudo_labels import build_pseudo_labels
 from detlab.data.cores import cores
 from detlab.data.datamodule import DetectionDataModule
 from detlab.data.dataset import DetectionDataset, collate
@@ -33,6 +34,7 @@ from detlab.engine.module import LitDetector
 from detlab.engine.run_folder import RunFolder
 from detlab.errors import UserError
 from detlab.models.detectors.base import Detector
+from detlab.pseudo_labels.base import PseudoLabelCallback
 from detlab.structures import Batch
 
 _SET_BY_TRAINING = {
@@ -94,6 +96,13 @@ def _instantiate(cfg: Any, group: str) -> Any:
         raise as_user_error(error, group) from error
 
 
+def _build_pseudo_labels(cfg: DictConfig) -> PseudoLabelCallback:
+    try:
+        return build_pseudo_labels(cfg.pseudo)
+    except Exception as error:
+        raise as_user_error(error, "pseudo") from error
+
+
 def build_detector(cfg: DictConfig, num_classes: int) -> Detector:
     try:
         return instantiate(cfg.detector, num_classes=num_classes, _convert_="all")
@@ -112,7 +121,7 @@ def build_module(cfg: DictConfig, classes: list[str], *, training: bool, total_b
         schedule=_instantiate(cfg, "schedule") if training else None,
         total_batch=total_batch,
         testing=_instantiate(cfg, "testing") if cfg.get("testing") else None,
-        pseudo_labels=_instantiate(cfg, "pseudo") if training and cfg.get("pseudo") else None,
+        pseudo_labels=_build_pseudo_labels(cfg) if training and cfg.get("pseudo") else None,
     )
     if training and cfg.get("compile"):
         module.detector.compile()
@@ -127,10 +136,12 @@ def rehearse(cfg: DictConfig, launcher: str | None = None) -> None:
     offline = OmegaConf.merge(cfg, {"backbone": {"weights": None}}) if "weights" in cfg.backbone else cfg
     assert isinstance(offline, DictConfig)
     build_datamodule(cfg)
-    chosen = [group for group in ("testing", "pseudo") if cfg.get(group)]
+    chosen = ["testing"] if cfg.get("testing") else []
     validate_compatibility(cfg)
     for group in ("assigner", "loss", "postprocess", "schedule", *chosen):
         _instantiate(cfg, group)
+    if cfg.get("pseudo"):
+        _build_pseudo_labels(cfg)
     with torch.device("meta"):
         build_detector(offline, 1)
     validate_frozen_backbone(cfg)
