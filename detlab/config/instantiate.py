@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
 from detlab.config.compatibility import validate_compatibility, validate_frozen_backbone, validate_precision
+from detlab.config.pseudo_labels import build_callback
 from detlab.data.cores import cores
 from detlab.data.datamodule import DetectionDataModule, Source
 from detlab.data.dataset import DetectionDataset, collate
@@ -113,7 +114,7 @@ def build_module(cfg: DictConfig, classes: list[str], *, training: bool, total_b
         schedule=_instantiate(cfg, "schedule") if training else None,
         total_batch=total_batch,
         testing=_instantiate(cfg, "testing") if cfg.get("testing") else None,
-        pseudo_labels=_instantiate(cfg, "pseudo") if training and cfg.get("pseudo") else None,
+        pseudo_labels=build_pseudo_labels(cfg) if training else None,
     )
     if training and cfg.get("compile"):
         module.detector.compile()
@@ -121,8 +122,13 @@ def build_module(cfg: DictConfig, classes: list[str], *, training: bool, total_b
 
 
 def build_pseudo_labels(cfg: DictConfig) -> PseudoLabelCallback | None:
-    """What a config does about missing labels, by itself; None: nothing."""
-    return _instantiate(cfg, "pseudo") if cfg.get("pseudo") else None
+    """Build the strategy for missing labels of a config; None where it names none."""
+    if not cfg.get("pseudo"):
+        return None
+    try:
+        return build_callback(cfg.pseudo)
+    except Exception as error:
+        raise as_user_error(error, "pseudo") from error
 
 
 def rehearse(cfg: DictConfig, launcher: str | None = None) -> None:
@@ -133,10 +139,11 @@ def rehearse(cfg: DictConfig, launcher: str | None = None) -> None:
     offline = OmegaConf.merge(cfg, {"backbone": {"weights": None}}) if "weights" in cfg.backbone else cfg
     assert isinstance(offline, DictConfig)
     build_datamodule(cfg)
-    chosen = [group for group in ("testing", "pseudo") if cfg.get(group)]
+    chosen = ["testing"] if cfg.get("testing") else []
     validate_compatibility(cfg)
     for group in ("assigner", "loss", "postprocess", "schedule", *chosen):
         _instantiate(cfg, group)
+    build_pseudo_labels(cfg)
     with torch.device("meta"):
         build_detector(offline, 1)
     validate_frozen_backbone(cfg)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from torch import Tensor
 
 from detlab.assigners.counts import Counts
@@ -93,17 +93,11 @@ class LitDetector(LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        self.pseudo_labels.after_step(self.detector)  # before any callback saves a checkpoint
         if (after_step := getattr(self.criterion, "after_step", None)) is not None:
             after_step()
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if state := self.pseudo_labels.state_dict():
-            checkpoint["pseudo"] = state
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if "pseudo" in checkpoint:
-            self.pseudo_labels.load_state_dict(checkpoint["pseudo"])
+    def configure_callbacks(self) -> list[Callback]:
+        return [self.pseudo_labels]  # before those that save checkpoints
 
     def on_train_start(self) -> None:
         """Tell a criterion that goes by time (self-balancing of aLRP) by its `begin` how many optimizer steps an epoch

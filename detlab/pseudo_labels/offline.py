@@ -5,36 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from detlab.data.datamodule import DetectionDataModule
 from detlab.data.index import AnnotationIndex
-from detlab.engine.provenance import refuse_unfinished
 from detlab.errors import UserError, nearest
 from detlab.metrics.columns import Found
 from detlab.metrics.pseudo_quality import pseudo_quality
-from detlab.pseudo_labels.base import PseudoLabelCallback
+from detlab.pseudo_labels.base import DetectorRun, OpenRun, PseudoLabelCallback
 from detlab.pseudo_labels.detected import unlabelled, with_labels, withheld
 from detlab.pseudo_labels.none import AllBackground
 from detlab.structures import Targets
-
-if TYPE_CHECKING:
-    from detlab.data.datamodule import DetectionDataModule
 
 _EXAMPLE = "[{run: 'runs/a/mini/seed=0', classes: [car, van]}, ...]"
 
 
 @dataclass(frozen=True)
 class _Detector:
-    """A run folder, the classes that it had labels of and those that it is to be asked for (None: all that the
-    training data has, too); key: where it stands in the config."""
+    """A finished run and the classes that it is to be asked for (None: all that it had labels of and that the training
+    data has, too); key: where it stands in the config."""
 
     key: str
-    run: str
-    known: tuple[str, ...]
+    run: DetectorRun
     wanted: tuple[str, ...] | None
 
     def asked_for(self, classes: Sequence[str]) -> list[str]:
@@ -42,11 +38,11 @@ class _Detector:
         for name in self.wanted or ():
             if name not in classes:
                 raise UserError(f"{self.key}.classes: the training data has no class '{name}'{nearest(name, classes)}.")
-        found = [name for name in classes if name in (self.known if self.wanted is None else self.wanted)]
+        found = [name for name in classes if name in (self.run.labeled_classes if self.wanted is None else self.wanted)]
         if not found:
             raise UserError(
-                f"{self.key}.run={self.run}: the training data has none of the classes that its detector knows "
-                f"({', '.join(self.known)}); leave it out."
+                f"{self.key}.run={self.run.name}: the training data has none of the classes that its detector knows "
+                f"({', '.join(self.run.labeled_classes)}); leave it out."
             )
         return found
 
@@ -74,6 +70,7 @@ class OfflineLabels(PseudoLabelCallback):
         score: float = 0.5,
         max_iou: float = 0.5,
         accelerator: str = "auto",
+        open_run: OpenRun | None = None,
     ) -> None:
         super().__init__()
         for name, share in {"score": score, "max_iou": max_iou}.items():
@@ -86,7 +83,9 @@ class OfflineLabels(PseudoLabelCallback):
             )
         if not detectors:
             raise UserError(f"pseudo.detectors: there is none to label with; give them as {_EXAMPLE}.")
-        self.detectors = [_read(f"pseudo.detectors[{at}]", entry) for at, entry in enumerate(detectors)]
+        if open_run is None:
+            raise ValueError("Expected open_run, which opens the runs of the detectors, got none.")
+        self.detectors = [_read(f"pseudo.detectors[{at}]", entry, open_run) for at, entry in enumerate(detectors)]
         self.score, self.max_iou, self.accelerator = score, max_iou, accelerator
 
     def bind(self, classes: Sequence[str], iterations: int | None = None) -> None:  # noqa: ARG002
@@ -120,26 +119,13 @@ class OfflineLabels(PseudoLabelCallback):
         self, index: AnnotationIndex, detector: _Detector, data: DetectionDataModule
     ) -> tuple[AnnotationIndex, Found]:
         """`index` with the labels of one detector, and these."""
-        from detlab.config.load_run import load_finished
-
         names = detector.asked_for(index.classes)
         labels = [index.classes.index(name) for name in names]
         wanting = _lacking(index, labels)
-        finished = load_finished(detector.run, _device(self.accelerator))
-        finished.data.source = data.source  # which says what becomes of pictures that cannot be read
-        detections = finished.look(index.select(wanting)) if wanting.any() else {}
-        to = np.array([index.classes.index(name) if name in names else -1 for name in finished.classes], np.int64)
+        classes, detections = detector.run.detect(index.select(wanting), data, self.accelerator)
+        to = np.array([index.classes.index(name) if name in names else -1 for name in classes], np.int64)
         found = unlabelled(index, detections, to, score=self.score, max_iou=self.max_iou)
         return with_labels(index, found).index, found
-
-
-def _device(accelerator: str) -> torch.device:
-    """Of several processes on a node, each has a GPU of its own."""
-    from detlab.config.instantiate import pick_device
-    from detlab.engine.distributed.place import find_place
-
-    device = pick_device(accelerator)
-    return torch.device("cuda", find_place().local_rank) if device.type == "cuda" else device
 
 
 def summarise(index: AnnotationIndex, found: Found, complete: AnnotationIndex | None, seconds: float) -> list[str]:
@@ -167,21 +153,20 @@ def _lacking(index: AnnotationIndex, labels: Sequence[int]) -> NDArray[np.bool_]
     return np.asarray(~index.annotated[:, list(labels)].all(1))[index.sources]
 
 
-def _read(key: str, entry: Any) -> _Detector:
+def _read(key: str, entry: Any, open_run: OpenRun) -> _Detector:
     """One entry of `detectors`, whose run must be finished and know the classes."""
     if not isinstance(entry, Mapping) or not entry.get("run"):
         raise UserError(f"{key}: expected a run and its classes, got {entry!r}; write {_EXAMPLE}.")
     for word in entry:
         if word not in ("run", "classes"):
             raise UserError(f"There is no key '{key}.{word}' in the config{nearest(str(word), ('run', 'classes'))}.")
-    run, wanted = str(entry["run"]), entry.get("classes")
-    metrics = refuse_unfinished(f"{key}.run", run).read_metrics()
-    known = tuple(map(str, metrics.get("annotated", metrics.get("classes", []))))  # not those that it had no labels of
+    run, wanted = open_run(f"{key}.run", str(entry["run"])), entry.get("classes")
     if wanted is None:
-        return _Detector(key, run, known, None)
+        return _Detector(key, run, None)
     if isinstance(wanted, str) or not isinstance(wanted, Sequence) or not wanted:
         raise UserError(f"{key}.classes: expected a list of class names, as [car, van], got {wanted!r}.")
     for name in map(str, wanted):
-        if name not in known:
-            raise UserError(f"{key}.classes: the detector of {run} does not know '{name}'{nearest(name, known)}.")
-    return _Detector(key, run, known, tuple(map(str, wanted)))
+        if name not in run.labeled_classes:
+            meant = nearest(name, run.labeled_classes)
+            raise UserError(f"{key}.classes: the detector of {run.name} does not know '{name}'{meant}.")
+    return _Detector(key, run, tuple(map(str, wanted)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from detlab.data.datamodule import DetectionDataModule
 from detlab.errors import UserError, nearest
 from detlab.ops.boxes import clip_boxes
 from detlab.pseudo_labels.base import PseudoLabelCallback
@@ -16,10 +17,6 @@ from detlab.pseudo_labels.expected import automatic_caps, expected_missing, obje
 from detlab.pseudo_labels.matched_targets import apply_to_matches, with_boxes
 from detlab.pseudo_labels.none import AllBackground
 from detlab.structures import Anchors, Batch, Matched, Predictions, PseudoLabels, Targets
-
-if TYPE_CHECKING:
-    from detlab.data.datamodule import DetectionDataModule
-
 
 UNTOLD = 20  # regions per picture for cap=auto where there are no training data to tell
 
@@ -115,6 +112,7 @@ class ProxyPseudoLabels(PseudoLabelCallback):
         classes: Literal["any", "unannotated"] = "any",
         masked: bool = False,
         seed: int = 0,
+        load_classifier: Callable[[str], Classifier] | None = None,
     ) -> None:
         super().__init__()
         shares = {"max_iou": max_iou, "confidence": confidence, "beta": beta, "min_score": min_score, "nms": nms}
@@ -137,7 +135,11 @@ class ProxyPseudoLabels(PseudoLabelCallback):
             raise ValueError(f"Expected neighbours auto, label, spare, assigned or background, got {neighbours!r}.")
         if classes not in ("any", "unannotated"):
             raise ValueError(f"Expected classes any or unannotated, got {classes!r}.")
-        self.classifier = load(classifier) if isinstance(classifier, str) else classifier
+        if isinstance(classifier, str):
+            if load_classifier is None:
+                raise ValueError(f"Expected load_classifier, which reads the classifier of {classifier}, got none.")
+            classifier = load_classifier(classifier)
+        self.classifier = classifier
         self.start, self.max_iou, self.confidence, self.beta = start, max_iou, confidence, beta
         self.patches, self.copies, self.flip, self.views = patches, copies, flip, views
         self.unsure, self.objectness, self.min_score, self.nms = unsure, objectness, min_score, nms
@@ -347,9 +349,3 @@ def class_probabilities(predictions: Predictions, regions: Regions) -> Tensor:
         return logits.softmax(-1)
     scores = logits.sigmoid()
     return scores / scores.sum(-1, keepdim=True).clamp(min=1e-12)
-
-
-def load(path: str) -> Classifier:
-    from detlab.proxy_classifier import load_classifier
-
-    return load_classifier(path)

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from detlab.engine.provenance import refuse_unfinished
+from detlab.data.datamodule import DetectionDataModule
 from detlab.errors import UserError
 from detlab.postprocess.tta.multi_scale import together
-from detlab.pseudo_labels.base import PseudoLabelCallback
+from detlab.pseudo_labels.base import LoadedDetector, OpenRun, PseudoLabelCallback
 from detlab.pseudo_labels.thresholds import ClassThresholds
 from detlab.structures import Batch, Detections, LossGroup, Predictions, PseudoLabels, Targets
-
-if TYPE_CHECKING:
-    from detlab.data.datamodule import DetectionDataModule
-    from detlab.engine.module import LitDetector
 
 
 class TeacherLabels(PseudoLabelCallback):
@@ -61,6 +57,7 @@ class TeacherLabels(PseudoLabelCallback):
         decay: float = 0.999,
         foreground: float = 0.2,
         weight: float = 1.0,
+        open_run: OpenRun | None = None,
     ) -> None:
         super().__init__()
         if kind not in ("fixed", "ema", "ensemble"):
@@ -75,9 +72,10 @@ class TeacherLabels(PseudoLabelCallback):
                 "Expected momentum in (0, 1), foreground in [0, 1] and a weight of at least 0, got "
                 f"{momentum}, {foreground} and {weight}."
             )
-        self.runs = [name for name in (teacher, second) if name is not None]
-        for run in self.runs:
-            refuse_unfinished("pseudo.teacher", run)
+        names = [name for name in (teacher, second) if name is not None]
+        if names and open_run is None:
+            raise ValueError(f"Expected open_run, which opens the run of a teacher, with {names}, got none.")
+        self.runs = [open_run("pseudo.teacher", name) for name in names] if open_run is not None else []
         self.kind, self.momentum, self.certainty = kind, momentum, certainty
         self.foreground, self.weight = foreground, weight
         self._thresholds: Mapping[str, Any] = {
@@ -85,26 +83,24 @@ class TeacherLabels(PseudoLabelCallback):
         }  # fmt: skip
         self.thresholds = ClassThresholds(1, **self._thresholds)  # which refuses what it cannot take
         self.classes: list[str] = []
-        self.teachers: list[LitDetector] = []
+        self.teachers: list[LoadedDetector] = []
+        self._last_step = 0
 
     def bind(self, classes: Sequence[str], iterations: int | None = None) -> None:  # noqa: ARG002
         self.classes = list(classes)
         self.thresholds = ClassThresholds(len(classes), **self._thresholds)
 
     def prepare(self, data: DetectionDataModule) -> None:  # noqa: ARG002
-        from detlab.config.load_run import load_finished
-
         self.teachers = []
         for run in self.runs:
-            finished = load_finished(run, torch.device("cpu"))
-            if finished.classes != self.classes:
+            teacher = run.load()
+            if teacher.classes != self.classes:
                 raise UserError(
-                    f"pseudo.teacher={run} knows the classes {', '.join(finished.classes)}, but the data have "
+                    f"pseudo.teacher={run.name} knows the classes {', '.join(teacher.classes)}, but the data have "
                     f"{', '.join(self.classes)}: train it on the labelled part of these data."
                 )
-            module = finished.module.eval().requires_grad_(False)
-            module.postprocess.quality = "product" if self.certainty else "ignore"
-            self.teachers.append(module)
+            teacher.postprocess.quality = "product" if self.certainty else "ignore"
+            self.teachers.append(teacher)
 
     def initialize(self, detector: nn.Module) -> None:
         """The student begins with the teacher's weights."""
@@ -112,8 +108,8 @@ class TeacherLabels(PseudoLabelCallback):
             detector.load_state_dict(self.teachers[0].detector.state_dict())
         except RuntimeError as error:
             raise UserError(
-                f"pseudo.teacher={self.runs[0]} is another detector than the one to be trained, which begins with its "
-                "weights: train a teacher with the same method and backbone."
+                f"pseudo.teacher={self.runs[0].name} is another detector than the one to be trained, which begins with "
+                "its weights: train a teacher with the same method and backbone."
             ) from error
 
     @torch.no_grad()
@@ -141,10 +137,18 @@ class TeacherLabels(PseudoLabelCallback):
         alone = unlabelled(batch.targets)
         return [LossGroup((~alone).nonzero()[:, 0], 1.0), LossGroup(alone.nonzero()[:, 0], self.weight)]
 
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        self._last_step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:  # noqa: ARG002
+        """After each optimizer step, of which gradient accumulation has fewer than batches, a mean teacher moves."""
+        if self.kind == "ema" and trainer.global_step > self._last_step:
+            self._last_step = trainer.global_step
+            self.update_teacher(pl_module.detector)
+
     @torch.no_grad()
-    def after_step(self, detector: nn.Module) -> None:
-        if self.kind != "ema":
-            return
+    def update_teacher(self, detector: nn.Module) -> None:
+        """Move the teacher's weights towards those of the student."""
         own, new = self.teachers[0].detector.state_dict(), detector.state_dict()
         for name, value in own.items():
             if value.is_floating_point():

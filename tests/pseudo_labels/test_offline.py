@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,16 @@ from torchvision.ops import box_iou
 
 from detlab.config.instantiate import load_run
 from detlab.config.load_run import load_finished
+from detlab.config.pseudo_labels import open_run
 from detlab.data.datamodule import DetectionDataModule
 from detlab.data.sources.custom import CustomSource
 from detlab.data.sources.merge import MergeSource
 from detlab.data.transforms import Pipeline
 from detlab.errors import UserError
-from detlab.pseudo_labels.offline import OfflineLabels
+from detlab.pseudo_labels.offline import OfflineLabels as Strategy
 from detlab.structures import Targets
 
+OfflineLabels = partial(Strategy, open_run=open_run)
 pytestmark = pytest.mark.usefixtures("detlab", "trained")
 
 LISTS = {"one": ["0000", "0001"], "two": ["0002", "0003"]}
@@ -41,7 +44,7 @@ def datamodule(source) -> DetectionDataModule:
     return DetectionDataModule(source, Pipeline(), Pipeline(), batch_size=2, num_workers=0)
 
 
-def prepared(halves, detectors, **more) -> tuple[DetectionDataModule, OfflineLabels]:
+def prepared(halves, detectors, **more) -> tuple[DetectionDataModule, Strategy]:
     data = datamodule(MergeSource(**halves))
     data.setup()
     treatment = OfflineLabels(detectors, accelerator="cpu", **more)

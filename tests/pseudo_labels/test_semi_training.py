@@ -73,7 +73,9 @@ def test_cut_off_in_the_first_stage_between_and_in_the_second_it_ends_as_it_woul
         whole, parts = (load_checkpoint(f"{name}/{run}checkpoints/last.ckpt") for name in ("whole", "parts"))
         for key, value in whole["state_dict"].items():
             assert torch.equal(value, parts["state_dict"][key]), key
-    whole, parts = (load_checkpoint(f"{name}/checkpoints/last.ckpt")["pseudo"] for name in ("whole", "parts"))
+    whole, parts = (
+        load_checkpoint(f"{name}/checkpoints/last.ckpt")["callbacks"]["pseudo_labels"] for name in ("whole", "parts")
+    )
     assert ("teacher" in whole) == (kind == "ema")
     for part, values in whole.items():
         for key, value in values.items():

@@ -3,12 +3,14 @@ told."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from detlab.config.pseudo_labels import FinishedRun, open_run
 from detlab.engine.module import LitDetector
 from detlab.errors import UserError
 from detlab.models.detectors.loss_groups import losses_by_group
@@ -139,7 +141,7 @@ def test_the_moving_average_follows_and_is_saved() -> None:
     treatment = labels([Told(scores())], kind="ema", momentum=0.75)
     student = nn.Linear(2, 2)
     before = treatment.teachers[0].detector.weight.clone()
-    treatment.after_step(student)
+    treatment.update_teacher(student)
     after = treatment.teachers[0].detector.weight
     assert torch.allclose(after, 0.75 * before + 0.25 * student.weight)
     treatment.before_forward(a_batch(), 0)
@@ -148,7 +150,7 @@ def test_the_moving_average_follows_and_is_saved() -> None:
     assert torch.equal(other.teachers[0].detector.weight, after)
     assert torch.equal(other.thresholds.sums, treatment.thresholds.sums)
     fixed = labels([Told(scores())])
-    fixed.after_step(student)
+    fixed.on_train_batch_end(SimpleNamespace(global_step=1), SimpleNamespace(detector=student))
     assert "teacher" not in fixed.state_dict()
 
 
@@ -157,7 +159,7 @@ def test_the_student_begins_as_its_teacher() -> None:
     student = nn.Linear(2, 2)
     treatment.initialize(student)
     assert torch.equal(student.weight, treatment.teachers[0].detector.weight)
-    treatment.runs = ["runs/other"]
+    treatment.runs = [FinishedRun("runs/other")]
     with pytest.raises(UserError, match=r"pseudo.teacher=runs/other is another detector"):
         treatment.initialize(nn.Linear(3, 2))
 
@@ -215,4 +217,28 @@ def test_bad_values(bad: dict[str, Any]) -> None:
 def test_a_missing_teacher_is_said(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"pseudo.teacher=runs/a: there is no such run; train it"):
+        TeacherLabels("runs/a", open_run=open_run)
+
+
+def test_a_state_where_earlier_code_kept_it_is_read() -> None:
+    treatment, other = (labels([Told(scores())], kind="ema") for _ in range(2))
+    treatment.before_forward(a_batch(), 0)
+    other.on_load_checkpoint(None, None, {"callbacks": {}})
+    assert not other.thresholds.sums.any()
+    other.on_load_checkpoint(None, None, {"callbacks": {}, "pseudo": treatment.state_dict()})
+    assert torch.equal(other.thresholds.sums, treatment.thresholds.sums)
+    assert torch.equal(other.teachers[0].detector.weight, treatment.teachers[0].detector.weight)
+
+
+def test_a_mean_teacher_moves_once_for_each_optimizer_step() -> None:
+    treatment, student = labels([Told(scores())], kind="ema", momentum=0.5), nn.Linear(2, 2)
+    module, before = SimpleNamespace(detector=student), treatment.teachers[0].detector.weight.clone()
+    treatment.on_train_start(SimpleNamespace(global_step=3), module)
+    for step in (3, 4, 4):  # gradients of two batches are accumulated
+        treatment.on_train_batch_end(SimpleNamespace(global_step=step), module)
+    torch.testing.assert_close(treatment.teachers[0].detector.weight, (before + student.weight) / 2)
+
+
+def test_runs_need_somebody_who_opens_them() -> None:
+    with pytest.raises(ValueError, match="open_run"):
         TeacherLabels("runs/a")
