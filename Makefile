@@ -24,7 +24,7 @@ SWEPT = $(CHOSEN) seed=$(SEEDS) hydra/launcher=$(LAUNCHER) $(ARGS)
 PAPERS := $(sort $(foreach study,$(wildcard experiments/*/*.yaml),$(notdir $(patsubst %/,%,$(dir $(study))))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo reproduce table1-alrp test test-slurm check format bench notebook clean
+.PHONY: help setup demo reproduce table1-alrp test test-all test-slurm check format bench notebook clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## /{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,18 +62,22 @@ figures-%: setup ## a paper's figures from its runs, as PNG and CSV in runs/<pap
 	$(RUN)detlab draw $* setting=$(SETTING) $(ARGS)
 
 table1-alrp: setup ## count the hyper-parameters of every loss (aLRP Loss, Table 1)
-	$(RUN)python -m detlab.reporting.loss_table
+	$(RUN)python -m experiments.alrp.table1
 
-test: check ## lint, type-check and run the tests
+test: check ## lint, types, layers and the quick tests
+	$(RUN)python -m pytest -n 2 -m "not slow"
+
+test-all: check ## the same with every test
 	$(RUN)python -m pytest -n 2
 
 test-slurm: setup ## sweeps on a real Slurm of one node: requeued, timed out, cancelled (as root; installs it)
 	PYTHON=$(CURDIR)/$(RUN)python tests/slurm/run.sh
 
-check: setup ## ruff (lint and format) and mypy
+check: setup ## ruff (lint and format), mypy and the layers of the package
 	$(RUN)ruff check .
 	$(RUN)ruff format --check .
 	$(RUN)mypy
+	$(RUN)lint-imports --no-logo
 
 format: setup ## let ruff mend what it can
 	$(RUN)ruff check --fix .
@@ -86,4 +90,4 @@ notebook: setup ## open the notebook's folder in Jupyter
 	$(UV) run --with jupyterlab jupyter lab notebooks
 
 clean: ## remove the environment and caches (runs/ and data/ stay)
-	rm -rf .venv .uv .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .uv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

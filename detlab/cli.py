@@ -1,9 +1,13 @@
-"""`detlab <verb> [overrides]`: finds the verb, imports nothing heavy before it has to."""
+"""`detlab <verb> [overrides]`: finds the verb and imports its command alone; answers `--help` without any."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+
+from detlab import __version__
+from detlab.config.help import help_text
+from detlab.errors import nearest
 
 VERBS = {
     "train": "train a detector, evaluate it and write a report",
@@ -48,14 +52,13 @@ def main(argv: list[str] | None = None) -> None:
         return
     verb, *rest = arguments
     if verb in {"-V", "--version"}:
-        from detlab import __version__
-
         print(__version__)
         return
     if verb not in VERBS:
-        from detlab.errors import nearest
-
         print(f"detlab: there is no verb '{verb}'{nearest(verb, VERBS)}.", file=sys.stderr)
         raise SystemExit(2)
+    if {"-h", "--help"} & set(rest):
+        print(help_text(verb))
+        return
     sys.argv = [f"detlab {verb}", *rest]
-    importlib.import_module(f"detlab.commands.{verb}").main()
+    importlib.import_module(f"detlab.commands.{verb}").main()  # one command alone: others may need what it does not

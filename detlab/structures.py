@@ -225,3 +225,43 @@ class Detections(NamedTuple):
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+
+
+class PseudoLabels(NamedTuple):
+    """Labels for N predictions of a batch.
+
+    Attributes:
+        image: int64 ``[N]``, with `anchor` which predictions are labeled.
+        anchor: int64 ``[N]``.
+        boxes: ``[N, 4]`` xyxy pixels of the batch.
+        probs: ``[N, C]``, p̃(c), the probability of each class, at most 1 in all.
+        objectness: ``[N]``, p̃(O).
+        source_anchor: int64 ``[N]``, the anchor whose box was classified: the prediction's own or a neighbor's.
+        ignored: int64 ``[M, 3]`` (image, anchor, source anchor), predictions of the same objects that are neither
+            labeled nor background.
+    """
+
+    image: Tensor
+    anchor: Tensor
+    boxes: Tensor
+    probs: Tensor
+    objectness: Tensor
+    source_anchor: Tensor
+    ignored: Tensor
+
+    @property
+    def size(self) -> int:
+        return len(self.image)
+
+    @property
+    def labels(self) -> Tensor:
+        """The most probable class of each, int64 ``[N]``."""
+        return self.probs.argmax(-1)
+
+
+class LossGroup(NamedTuple):
+    """Images of a batch whose losses are normalized by counts of their own: rows int64 ``[n]``, and the weight of their
+    losses in the sum over groups."""
+
+    rows: Tensor
+    weight: float

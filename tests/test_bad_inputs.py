@@ -465,7 +465,7 @@ SECTIONS: dict[str, dict[str, tuple[str, Arrange]]] = {
         "report on a folder without a run": ("report voc", nothing),
         "report on damaged metrics": ("report run", lambda f: f.write("run/metrics.json", '{"status":\n "fin')),
         "report on a damaged history": ("report run", lambda f: f.write("run/metrics.csv", "step,train/loss\n0,low\n")),
-        "a balance of a loss without a localisation loss": ("balance method=alrp", nothing),
+        "a balance of a loss without a localization loss": ("balance method=alrp", nothing),
         "a balance over no batch": ("balance batches=0", nothing),
         "a balance of a negative power": ("balance lambdas=[-0.5]", nothing),
         "figures of no such paper": ("draw alpr", nothing),

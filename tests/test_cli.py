@@ -22,6 +22,18 @@ def test_help_names_every_verb_and_imports_nothing_heavy():
     assert took < 60  # a hang, not a speed: nothing heavy is imported
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_imports_no_command(verb):
+    heavy = "{'torch', 'hydra', 'lightning', 'numpy'}"
+    code = (
+        f"import sys; from detlab.cli import main; main(['{verb}', '--help']); "
+        f"print(sorted(name for name in sys.modules if name in {heavy} or name.startswith('detlab.commands')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"usage: detlab {verb} ")
+    assert done.stdout.rstrip().endswith("[]")
+
+
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if (CONFIG_DIR / f"{verb}.yaml").is_file()])
 def test_help_of_a_verb_explains_each_of_its_keys(detlab, verb):
     result = detlab(verb, "--help")
@@ -58,7 +70,7 @@ def test_a_misspelt_verb_is_answered_with_the_nearest(detlab):
         ("schedule.iterations=-3", "schedule: Expected iterations >= 1, got -3."),
         ("seed=abc", "seed='abc': input should be a valid integer"),
         ("trainer.precision=bf16-true", "take bf16-mixed"),
-        ("detector.head.quality=iou", "do not fit: add detector.head.quality="),
+        ("detector.head.quality=iou", "detector.head.quality=none"),
         ("data=custom", "data.format has no value"),
     ],
 )

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
+from hydra.core.override_parser.types import Glob
+
+from detlab.config.groups import GROUP
 from detlab.errors import UserError, nearest
-
-GROUP = "experiment"
 
 
 def rows_in(folders: Iterable[Path]) -> list[str]:
@@ -34,14 +34,12 @@ def config_folders(arguments: Sequence[str], default: Path) -> list[Path]:
     return folders
 
 
-def expand(value: Any, rows: Sequence[str]) -> str | None:
+def expand(value: object, rows: Sequence[str]) -> str | None:
     """``glob(baselines/anchors/*)``, parsed by Hydra, as the rows it stands for, separated by commas: Hydra's own glob
     does not reach into folders. None for anything else.
 
     Raises UserError where no row fits, for a name that is no row, and for a table named in place of its rows.
     """
-    from hydra.core.override_parser.types import Glob
-
     if isinstance(value, Glob):
         chosen = value.filter(list(rows))
         if not chosen:

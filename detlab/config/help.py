@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import yaml
+
+from detlab.config.groups import CONFIG_DIR, groups
 
 WIDTH = 100
 
 
-def help_text(verb: str, file: Path, groups: Mapping[str, Sequence[str]]) -> str:
-    """file: ``conf/<verb>.yaml``, shown as it is; groups: the options of each config group."""
-    text = file.read_text()
+def help_text(verb: str) -> str:
+    """``conf/<verb>.yaml`` as it is, and the options of each config group that it chooses from."""
+    text = (CONFIG_DIR / f"{verb}.yaml").read_text()
     defaults = yaml.safe_load(text).get("defaults", [])
-    chosen = [name for name in _groups_of(defaults) if name in groups and name != "hydra"]
-    own = [
-        name for group in chosen for name in (group, *(nested for nested in groups if nested.startswith(f"{group}/")))
-    ]
+    options = groups()
+    chosen = [name for name in _groups_of(defaults) if name in options and name != "hydra"]
+    own = [name for group in chosen for name in (group, *(name for name in options if name.startswith(f"{group}/")))]
     choices = [
-        textwrap.fill(", ".join(groups[name]), WIDTH, initial_indent=f"  {name}: ", subsequent_indent="    ")
+        textwrap.fill(", ".join(options[name]), WIDTH, initial_indent=f"  {name}: ", subsequent_indent="    ")
         for name in own
     ]
     lines = [
@@ -39,7 +38,7 @@ def help_text(verb: str, file: Path, groups: Mapping[str, Sequence[str]]) -> str
     return "\n".join(lines)
 
 
-def _groups_of(defaults: Sequence[Any]) -> list[str]:
+def _groups_of(defaults: Sequence[str | Mapping[str, object]]) -> list[str]:
     """The groups that a defaults list chooses from, in its order."""
     names = [str(next(iter(entry))) for entry in defaults if isinstance(entry, Mapping)]
     return list(dict.fromkeys(name.split()[-1].partition("@")[0].strip("/") for name in names))

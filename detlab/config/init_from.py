@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
+from detlab.config.instantiate import build_detector, load_run
+from detlab.engine.module import LitDetector
+from detlab.engine.provenance import refuse_unfinished
 from detlab.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -16,16 +19,14 @@ log = logging.getLogger(__name__)
 _PREFIX = "detector."  # in the state of the LightningModule
 
 
-def begins_with(cfg: Any) -> str | None:
+def initial_weights(cfg: DictConfig) -> str | None:
     """The run or checkpoint whose weights a detector has before its first step, the teacher's where it has one; None:
     it begins with its own."""
     return (cfg.get("pseudo") or {}).get("teacher") or cfg.get("start_from")
 
 
-def refuse_no_start(cfg: Any) -> None:
+def validate_init_from(cfg: DictConfig) -> None:
     """Raise UserError where `cfg.start_from` is neither null nor another run, finished, or a checkpoint."""
-    from detlab.engine.provenance import refuse_unfinished
-
     start = cfg.get("start_from")
     if start and cfg.get("task"):
         raise UserError(f"start_from={start} is for detectors; leave it out.")
@@ -35,7 +36,7 @@ def refuse_no_start(cfg: Any) -> None:
         refuse_unfinished("start_from", start)
 
 
-def begin(cfg: Any, module: Any) -> None:
+def load_initial_weights(cfg: DictConfig, module: LitDetector) -> None:
     """Give the detector of `module`, the LightningModule of `cfg`, the weights of the run or checkpoint
     `cfg.start_from`, where that is not null: all layers that both have in the same shape, but for those that tell
     classes where the two know other classes or another order of them. A student has its teacher's weights instead.
@@ -43,10 +44,8 @@ def begin(cfg: Any, module: Any) -> None:
     Raises UserError for what is no checkpoint, and where the backbones differ.
     """
     start = cfg.get("start_from")
-    if not start or begins_with(cfg) != start:
+    if not start or initial_weights(cfg) != start:
         return
-    from detlab.config.instantiate import load_run
-
     _, classes, state, _ = load_run(start)
     given = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
     own: dict[str, Tensor] = module.detector.state_dict()
@@ -63,10 +62,8 @@ def begin(cfg: Any, module: Any) -> None:
     log.info("Begins with the weights of %s%s.", start, f", but for {_listed(layers)}" if layers else "")
 
 
-def _class_layers(cfg: Any, count: int) -> set[str]:
+def _class_layers(cfg: DictConfig, count: int) -> set[str]:
     """Names of the weights whose shape follows the number of classes."""
-    from detlab.config.instantiate import build_detector
-
     offline = cfg.copy()
     if "weights" in offline.backbone:
         offline.backbone.weights = None

@@ -11,23 +11,28 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
-from detlab.config.experiments import GROUP, config_folders, rows_in
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from detlab.config.experiments import config_folders, rows_in
+from detlab.config.groups import CONFIG_DIR, groups, launchers
 from detlab.config.help import help_text
 from detlab.config.overrides import tidy
-from detlab.config.presets import read_presets, register
+from detlab.config.presets import register
 from detlab.config.sweeps import check_sweep, is_sweep
 from detlab.errors import UserError, nearest
 
-PACKAGE = Path(__file__).resolve().parents[1]
-CONFIG_DIR = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if (path / "train.yaml").is_file())
-NESTED = (
-    "loss/classification",
-    "loss/localization",
-    "loss/quality",
-)  # groups that an option of another group chooses from
-register(CONFIG_DIR)  # wherever configs are composed, this module gives the folder they lie in
+__all__ = ["CONFIG_DIR", "groups", "launch", "launchers"]
+
+register(CONFIG_DIR)  # configs are composed by this module, in every process that a launcher starts
 # Hydra checks conf/hydra/launcher/ against the plugins' schemas of the same names, which is welcome, and warns of it.
 # Here, not in a function: it must hold in the processes that launchers start, too.
 warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against")
@@ -50,20 +55,27 @@ def _logged_in() -> bool:
         return False
 
 
-def launch(verb: str, run: Callable[[Any], Any], check: Callable[[Any, str | None], None] | None = None) -> None:
+def launch(
+    verb: str,
+    run: Callable[[DictConfig], object],
+    check: Callable[[DictConfig, str | None], None] | None = None,
+) -> None:
     """Run `run(cfg)` under Hydra with `conf/<verb>.yaml` and the command line's overrides.
 
     UserError and Hydra's own complaints become one line on stderr and exit status 1; anything else is our bug
     and keeps its traceback. A `run` that returns an int gives the exit status. In a sweep a job that fails says so
     at once and leaves the others alone; the exit status is then 1.
 
-    check: raises UserError for a config (given it and the name of its experiment) that cannot run; a sweep asks it
-    about every job before the first one starts.
+    Args:
+        verb: The command.
+        run: What it does with the composed config.
+        check: Raises UserError for a config (given it and the name of its experiment) that cannot run; a sweep asks it
+            about every job before the first one starts.
     """
     set_defaults()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(help_text(verb, CONFIG_DIR / f"{verb}.yaml", groups()))
+        print(help_text(verb))
         return
     folders = config_folders(sys.argv[1:], CONFIG_DIR)
     try:
@@ -71,18 +83,39 @@ def launch(verb: str, run: Callable[[Any], Any], check: Callable[[Any, str | Non
         refuse_idle_launcher(sys.argv[1:])
     except UserError as error:
         _fail(str(error))
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import HydraException
-    from hydra.types import RunMode
-    from omegaconf.errors import OmegaConfBaseException
+    jobs = _Jobs(run)
+    overrides = [a for a in sys.argv[1:] if ("=" in a and not a.startswith("-")) or a.startswith("~")]
+    sweeping = False
+    try:
+        if is_sweep(sys.argv[1:]):
+            check_sweep(verb, overrides, folders, check)
+            sweeping = True
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=verb)(jobs.run_one)()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        jobs.refused.append(error)
+    except KeyboardInterrupt:
+        _fail_interrupted()
+    except Exception as error:
+        if not sweeping and "Config group override" not in str(error):
+            raise
+        jobs.refused.append(error)  # in a sweep, its traceback was printed when it happened
+    if jobs.refused:
+        _fail_refused(jobs.refused[0], verb, overrides, sweeping)
+    raise SystemExit(max(jobs.status, default=0))
 
-    status: list[int] = []
-    refused: list[Exception] = []
 
-    def task(cfg: Any) -> Any:
+class _Jobs:
+    """The jobs of one command: one, or those of a sweep. `status` holds their exit statuses, `refused` the error of a
+    job of its own, which would otherwise be told by Hydra, too."""
+
+    def __init__(self, run: Callable[[DictConfig], object]) -> None:
+        self.run = run
+        self.status: list[int] = []
+        self.refused: list[Exception] = []
+
+    def run_one(self, cfg: DictConfig) -> object:
         try:
-            value = run(cfg)
+            value = self.run(cfg)
         except Exception as error:
             expected = isinstance(error, UserError | OmegaConfBaseException)
             if HydraConfig.get().mode != RunMode.RUN:
@@ -91,7 +124,7 @@ def launch(verb: str, run: Callable[[Any], Any], check: Callable[[Any, str | Non
                 raise  # the launcher must see which job of a sweep failed
             if not expected:
                 raise
-            refused.append(error)  # alone, Hydra would print a second message above ours
+            self.refused.append(error)  # alone, Hydra would print a second message above ours
             return None
         except SystemExit as end:
             # A process beside the first one of a run: that one tells how the run ended, and submitit wants to hear from
@@ -99,32 +132,8 @@ def launch(verb: str, run: Callable[[Any], Any], check: Callable[[Any, str | Non
             if HydraConfig.get().mode != RunMode.RUN and end.code in (0, 1):
                 return None
             raise
-        status.append(value if isinstance(value, int) else 0)
+        self.status.append(value if isinstance(value, int) else 0)
         return value
-
-    overrides = [a for a in sys.argv[1:] if ("=" in a and not a.startswith("-")) or a.startswith("~")]
-    sweeping = False
-    try:
-        if is_sweep(sys.argv[1:]):
-            check_sweep(verb, overrides, folders, check)
-            sweeping = True
-        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=verb)(task)()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        refused.append(error)
-    except KeyboardInterrupt:
-        if any("submitit_slurm" in argument for argument in sys.argv):
-            _fail("Interrupted; the jobs stay in the queue: squeue shows them, scancel ends them.", status=130)
-        _fail("Interrupted; start the same command again to go on from the last checkpoint.", status=130)
-    except Exception as error:
-        if not sweeping and "Config group override" not in str(error):
-            raise
-        refused.append(error)  # in a sweep, its traceback was printed when it happened
-    if refused:
-        sentence = explain(refused[0], verb, overrides)
-        run_dir = getattr(refused[0], "run_dir", None)
-        first = f"the first to fail, {run_dir}" if run_dir else "the first to fail"
-        _fail(f"Not every run of the sweep ended well; {first}: {sentence}" if sweeping else sentence)
-    raise SystemExit(max(status, default=0))
 
 
 def _say_failed(error: Exception, expected: bool) -> None:
@@ -134,9 +143,22 @@ def _say_failed(error: Exception, expected: bool) -> None:
     print(f"detlab: {where} failed: {error if expected else repr(error)}", file=sys.stderr, flush=True)
 
 
-def _fail(message: str, status: int = 1) -> None:
+def _fail(message: str, status: int = 1) -> NoReturn:
     print(f"detlab: {message}", file=sys.stderr)
     raise SystemExit(status)
+
+
+def _fail_interrupted() -> NoReturn:
+    if any("submitit_slurm" in argument for argument in sys.argv):
+        _fail("Interrupted; the jobs stay in the queue: squeue shows them, scancel ends them.", status=130)
+    _fail("Interrupted; start the same command again to go on from the last checkpoint.", status=130)
+
+
+def _fail_refused(error: Exception, verb: str, overrides: list[str], sweeping: bool) -> NoReturn:
+    sentence = explain(error, verb, overrides)
+    run_dir = getattr(error, "run_dir", None)
+    first = f"the first to fail, {run_dir}" if run_dir else "the first to fail"
+    _fail(f"Not every run of the sweep ended well; {first}: {sentence}" if sweeping else sentence)
 
 
 def explain(error: Exception, verb: str, overrides: list[str]) -> str:
@@ -176,24 +198,6 @@ def explain(error: Exception, verb: str, overrides: list[str]) -> str:
     return f"{where[1]}: {first[0].lower()}{first[1:]}." if where else f"{first}."
 
 
-def groups() -> dict[str, list[str]]:
-    """The options of each config group: its files, and its presets."""
-    folders = [path.name for path in CONFIG_DIR.iterdir() if path.is_dir()]
-    # conf/sweeps holds files for `wandb sweep`.
-    return {name: options_of(name) for name in sorted([*folders, *NESTED]) if name not in (GROUP, "sweeps")}
-
-
-def options_of(group: str) -> list[str]:
-    """The options of one config group, which may be nested (``loss/localization``)."""
-    presets = [preset.name for preset in read_presets(CONFIG_DIR) if preset.group == group]
-    return sorted([*presets, *(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))])
-
-
-def launchers() -> list[str]:
-    """What can carry out a sweep: Hydra's own, one run after another, and those of conf/hydra/launcher/."""
-    return ["basic", *sorted(path.stem for path in (CONFIG_DIR / "hydra/launcher").glob("*.yaml"))]
-
-
 def refuse_idle_launcher(arguments: Sequence[str]) -> None:
     """Raise UserError for a launcher without a sweep: Hydra would pass over it and run here and now."""
     for argument in arguments:
@@ -203,12 +207,6 @@ def refuse_idle_launcher(arguments: Sequence[str]) -> None:
 
 def keys_of(verb: str, overrides: list[str]) -> list[str]:
     """Every dotted key of the config that the (valid) overrides lead to, and every config group."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         try:
@@ -218,7 +216,7 @@ def keys_of(verb: str, overrides: list[str]) -> list[str]:
     return [*groups(), *_flatten(OmegaConf.to_container(cfg, resolve=False))]
 
 
-def _flatten(node: Any, prefix: str = "") -> Iterator[str]:
+def _flatten(node: object, prefix: str = "") -> Iterator[str]:
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield f"{prefix}{key}"

@@ -6,16 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from detlab.config.instantiate import build_datamodule, build_module, evaluation_loader, load_run, load_weights
+from detlab.config.plain import resolved
 from detlab.data.datamodule import DetectionDataModule
 from detlab.data.index import AnnotationIndex
+from detlab.engine.inference import detect_all
 from detlab.engine.module import LitDetector
 from detlab.engine.provenance import refuse_unfinished
+from detlab.engine.run_folder import Config
 from detlab.postprocess.tta import Ensemble
 from detlab.structures import Batch, Detections
 
@@ -40,22 +42,13 @@ class Finished:
         see: what is made of a batch in place of final boxes. A picture that cannot be read raises UserError, or is left
         out where ``data.source.on_error`` says so.
         """
-        see = self.module.detect if see is None else see
-        self.module.to(self.device).eval()
-        found: dict[int, Detections] = {}
-        with torch.inference_mode():
-            for batch in evaluation_loader(self.data, index):
-                if len(batch):
-                    ids = batch.image_ids.tolist()
-                    detections = see(batch.to(self.device))
-                    found |= {i: Detections(*(t.cpu() for t in one)) for i, one in zip(ids, detections, strict=True)}
-        return found
+        return detect_all(self.module, evaluation_loader(self.data, index), self.device, see)
 
 
 def load_finished(
     ckpt_path: str,
     device: torch.device,
-    chosen: Mapping[str, Any] | None = None,
+    chosen: Mapping[str, DictConfig | Config | None] | None = None,
     batch_size: int | None = None,
 ) -> Finished:
     """The detector of a run folder or checkpoint with its own evaluation transforms and post-processing.
@@ -64,7 +57,7 @@ def load_finished(
     Raises UserError for what is no checkpoint, or does not fit the code.
     """
     run, classes, state, home = load_run(ckpt_path)
-    config: Any = OmegaConf.create(OmegaConf.to_container(run, resolve=True))
+    config = resolved(run)
     for group, value in (chosen or {}).items():
         if value is not None:
             config[group] = value

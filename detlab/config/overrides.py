@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from detlab.config import experiments
 from detlab.errors import UserError, nearest
@@ -63,9 +67,6 @@ def _refuse_second_sources(settings: Sequence[str]) -> None:
 
 
 def _tidy(argument: str, groups: Mapping[str, Sequence[str]], rows: Sequence[str]) -> str:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     if argument.startswith("~"):
         return argument
     key, equals, value = argument.partition("=")
@@ -97,9 +98,20 @@ def _quoted(value: str) -> list[str]:
     return ["[" + ",".join(f'"{entry.strip()}"' for entry in inner.split(",")) + "]", whole]
 
 
-def _check_option(group: str, folder: str, value: Any, options: Sequence[str]) -> None:
+def _check_option(group: str, folder: str, value: object, options: Sequence[str]) -> None:
     if isinstance(value, list):
         raise UserError(f"{group}=[{','.join(map(str, value))}]: give one option (valid: {', '.join(options)}).")
     for option in getattr(value, "list", [value]):  # a sweep lists its choices
         if option is not None and isinstance(option, str | int | float) and str(option) not in options:
             raise UserError(f"There is no {group}={option}{nearest(str(option), options)}; see conf/{folder}/.")
+
+
+def name_source(arguments: Sequence[str]) -> list[str]:
+    """The command line with its bare word named: ``runs/x/seed=0`` becomes ``source=runs/x/seed=0``."""
+    result = list(arguments)
+    for position, (before, argument) in enumerate(zip(["", *arguments], arguments)):
+        setting = re.match(r"[+~]|[\w.@]+=", argument) and not Path(argument).exists()
+        if not argument.startswith("-") and not before.startswith("-") and not setting:
+            result[position] = f"source={argument}"
+            break
+    return result

@@ -27,7 +27,8 @@ those.
 - A folder named after a scale (`method/mini/`, `localization/mini/`) holds what follows the scale; `detector/shapes/`
   and `loss/w_loc/` hold numbers measured on data. `hydra/launcher/` and `hydra/sweeper/` carry out sweeps, `sweeps/`
   holds files for `wandb sweep`.
-- `detlab <verb> --help` lists groups and keys, `detlab train --cfg job` prints the whole config.
+- `detlab <verb> --help` lists groups and keys, `detlab train --cfg job` prints the whole config;
+  [examples](GUIDE.md) show how parts are swapped and combined.
 """
 WRITTEN = CONFIG_DIR / "README.md"
 VERB_FILE = re.compile(r"# (detlab \w+): (.*)")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from detlab.engine.run_folder import RunFolder, differences, identity
+from detlab.engine.run_folder import Config, RunFolder, differences, identity
 from detlab.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -15,7 +13,7 @@ log = logging.getLogger(__name__)
 AFTER_TRAINING = ("postprocess", "testing")
 
 
-def find_trained(config: Mapping[str, Any]) -> RunFolder | None:
+def find_reusable_run(config: Config) -> RunFolder | None:
     """The finished run that `config` names under `trained_as` (``<paper>/<table>/<row>``), of the same setting and
     seed; None where it names none, or where that run is not finished: then training is done here.
 
@@ -43,11 +41,11 @@ def find_trained(config: Mapping[str, Any]) -> RunFolder | None:
     return folder
 
 
-def _training(config: Mapping[str, Any]) -> dict[str, Any]:
+def _training(config: Config) -> Config:
     return {key: value for key, value in identity(config).items() if key not in AFTER_TRAINING}
 
 
-def _beside(config: Mapping[str, Any], other: str) -> Path:
+def _beside(config: Config, other: str) -> Path:
     """Where the run called `other` lies, if `config`'s own lies where its name says; else below ``runs``."""
     tail = Path(str(config["name"])) / str(config["setting"]) / f"seed={config['seed']}"
     own, parts = Path(str(config["run_dir"])), len(tail.parts)

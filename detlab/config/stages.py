@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from hydra.utils import get_object
+from omegaconf import DictConfig
+
+from detlab.config.plain import plain
+from detlab.engine.distributed.place import find_place
 from detlab.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -15,12 +19,10 @@ FOLDERS = {"teacher": "teacher", "second": "second_teacher"}  # in the run's own
 APART = 1000  # the second teacher's seed is larger by that
 
 
-def with_teacher(cfg: Any, train: Callable[[Any], Any]) -> Any:
+def with_teacher(cfg: DictConfig, train: Callable[[DictConfig], object]) -> DictConfig:
     """`cfg` with teachers that are there: those that it names, or else those that `train` makes, now, of `stage_one`,
     in ``<run_dir>/teacher`` and, for an ensemble, ``<run_dir>/second_teacher``. A teacher that was finished before is
     not trained again, an unfinished one goes on."""
-    from detlab.engine.distributed.place import find_place
-
     first = stage_one(cfg)
     if not first:
         return cfg
@@ -38,10 +40,8 @@ def with_teacher(cfg: Any, train: Callable[[Any], Any]) -> Any:
     return second
 
 
-def check_data(cfg: Any) -> None:
+def check_data(cfg: DictConfig) -> None:
     """Raise UserError where a student is to be trained on data that never have unlabelled pictures."""
-    from hydra.utils import get_object
-
     if not cfg.get("stage_one") or hasattr(get_object(cfg.data._target_), "batch_parts"):
         return
     raise UserError(
@@ -51,14 +51,12 @@ def check_data(cfg: Any) -> None:
     )
 
 
-def stage_one(cfg: Any) -> dict[str, Any]:
+def stage_one(cfg: DictConfig) -> dict[str, DictConfig]:
     """The configs of the teachers, by the key of `pseudo` that names each: that of the run with the groups and keys
     that `stage_one` has in their place; none where the run has no such stage, or a teacher already."""
-    from omegaconf import OmegaConf
-
     if not cfg.get("stage_one") or not cfg.get("pseudo") or cfg.pseudo.get("teacher"):
         return {}
-    whole: Any = OmegaConf.to_container(cfg, resolve=True)
+    whole = plain(cfg)
     for key, value in whole.pop("stage_one").items():
         if key not in whole:
             raise UserError(f"There is no key 'stage_one.{key}': what stands there takes the place of a group.")
@@ -67,7 +65,7 @@ def stage_one(cfg: Any) -> dict[str, Any]:
     keys = ["teacher", "second"] if cfg.pseudo.get("kind") == "ensemble" else ["teacher"]
     own = {"pseudo": None, "stage_one": None, "view": None}
     return {
-        key: OmegaConf.create(
+        key: DictConfig(
             whole | own | {"run_dir": str(Path(cfg.run_dir) / FOLDERS[key]), "seed": cfg.seed + APART * number}
         )
         for number, key in enumerate(keys)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
 
 from detlab.errors import UserError
 
@@ -15,7 +22,7 @@ def is_sweep(arguments: Sequence[str]) -> bool:
 
 
 def check_sweep(
-    verb: str, overrides: Sequence[str], folders: Sequence[Path], check: Callable[[Any, str | None], None] | None
+    verb: str, overrides: Sequence[str], folders: Sequence[Path], check: Callable[[DictConfig, str | None], None] | None
 ) -> None:
     """Compose every job of a grid once (seeds aside) and say now what would go wrong later.
 
@@ -23,13 +30,6 @@ def check_sweep(
     such a job is named and left to fail at its turn, without stopping the others. A job that does not even compose
     would stop the sweep halfway, so Hydra's complaint is raised at once. Sweeps over ranges are left to their sweeper.
     """
-    from hydra import compose, initialize_config_dir
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-    from omegaconf import open_dict
-
     search = [f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in folders[1:])}]"]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
@@ -60,7 +60,7 @@ def _but_seed(job: Sequence[str]) -> tuple[str, ...]:
     return tuple(override for override in job if not override.startswith("seed="))
 
 
-def _swept(job: Sequence[str], parsed: Sequence[Any]) -> str:
+def _swept(job: Sequence[str], parsed: Sequence[Override]) -> str:
     """What sets a job apart from the others of its sweep, seeds aside, as the beginning of a sentence."""
     keys = {override.get_key_element() for override in parsed if override.is_sweep_override()} - {"seed"}
     words = [override for override in job if override.partition("=")[0] in keys]

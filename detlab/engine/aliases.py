@@ -35,9 +35,10 @@ MOVED_MODULES = {
     "detlab.models.rpn": "detlab.models.heads.rpn",
     "detlab.models.yolo": "detlab.models.detectors.yolo",
     "detlab.models.yolo_head": "detlab.models.heads.yolo",
+    "detlab.proxy_classifier.task": "detlab.engine.classifier_task",
     "detlab.pseudo.background": "detlab.pseudo_labels.none",
     "detlab.pseudo.classifier.crops": "detlab.proxy_classifier.crops",
-    "detlab.pseudo.classifier.task": "detlab.proxy_classifier.task",
+    "detlab.pseudo.classifier.task": "detlab.engine.classifier_task",
     "detlab.pseudo.offline": "detlab.pseudo_labels.offline",
     "detlab.pseudo.proxy": "detlab.pseudo_labels.proxy",
     "detlab.pseudo.soft_sampling": "detlab.pseudo_labels.soft_sampling",
@@ -46,6 +47,11 @@ MOVED_MODULES = {
     "detlab.schedule": "detlab.engine.optim",
     "detlab.testing": "detlab.postprocess.tta",
     "detlab.tracking": "detlab.engine.loggers",
+}
+
+# What was renamed besides, by today's module.
+MOVED_NAMES = {
+    "detlab.pseudo_labels.base.Treatment": "detlab.pseudo_labels.base.PseudoLabelCallback",
 }
 
 
@@ -64,4 +70,7 @@ def modernize(config: Any) -> Any:
 def modernize_target(target: str) -> str:
     """Return the dotted path by which a part that earlier configs call `target` is imported today."""
     module, _, name = target.rpartition(".")
-    return f"{MOVED_MODULES.get(module, module)}.{name}" if module else target
+    if not module:
+        return target
+    path = f"{MOVED_MODULES.get(module, module)}.{name}"
+    return MOVED_NAMES.get(path, path)

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
-from detlab.engine.run_folder import RunFolder, git_commit, write_atomic
+from detlab.data.files import write_atomic
+from detlab.engine.run_folder import Config, Metrics, RunFolder, git_commit
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,16 @@ class Labels(NamedTuple):
     row: str
 
 
+class Tracker(Protocol):
+    """An experiment tracker beside `metrics.csv`, such as W&B."""
+
+    def logger(self, folder: RunFolder, config: Config) -> Logger: ...
+
+    def summarise(self, result: Metrics, pictures: Sequence[Path]) -> None: ...
+
+    def finish(self) -> None: ...
+
+
 class WandbTracker:
     """Logs a run to W&B under `<run folder>/wandb`.
 
@@ -46,9 +57,9 @@ class WandbTracker:
         self, project: str = "detlab", entity: str | None = None, group: str | None = None, tags: Sequence[str] = ()
     ) -> None:
         self.project, self.entity, self.group, self.tags = project, entity, group, list(tags)
-        self._logger: Any = None
+        self._logger: _Logger | None = None
 
-    def logger(self, folder: RunFolder, config: dict[str, Any]) -> Any:
+    def logger(self, folder: RunFolder, config: Config) -> Logger:
         """A Lightning logger for the run of `folder` (one per process)."""
         _close(failed=True)  # Lightning would go on writing into a run that an earlier job left open
         found = labels(config)
@@ -69,10 +80,11 @@ class WandbTracker:
         self._logger._wandb_init.pop("anonymous", None)  # Lightning passes it, and W&B then warns on every run
         return self._logger
 
-    def summarise(self, result: dict[str, Any], pictures: Sequence[Path]) -> None:
+    def summarise(self, result: Metrics, pictures: Sequence[Path]) -> None:
         """Put the final metrics and the example pictures into the run."""
         import wandb
 
+        assert self._logger is not None, "logger() comes first"
         run = self._logger.experiment
         summary = {k: v for k, v in result.items() if isinstance(v, str | int | float)}
         summary |= {f"test/{name}": value for name, value in result["test"].items()}
@@ -115,7 +127,7 @@ def _close(failed: bool) -> None:
             log.warning("W&B could not close its run (%s); what it has on disk is kept.", error)
 
 
-def labels(config: Mapping[str, Any]) -> Labels:
+def labels(config: Config) -> Labels:
     """What the run of a resolved config is grouped, named and tagged by.
 
     A row ``paper/table/row`` belongs to the group ``paper/table · setting`` with all rows and seeds of its table;

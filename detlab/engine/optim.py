@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
 
@@ -70,7 +71,7 @@ class Schedule:
             return warm * (self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * progress)) / 2)
         return warm * self.gamma ** sum(iteration >= milestone for milestone in self.milestones)
 
-    def build(self, module: nn.Module, total_batch: int) -> dict[str, Any]:
+    def build(self, module: nn.Module, total_batch: int) -> OptimizerLRScheduler:
         """Optimiser and per-iteration scheduler for the trainable parameters of `module`, as Lightning takes
         them. `total_batch`: images per optimiser step over all processes."""
         lr = self.lr * total_batch / self.base_batch
@@ -82,7 +83,7 @@ class Schedule:
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _groups(self, module: nn.Module) -> list[dict[str, Any]]:
+    def _groups(self, module: nn.Module) -> list[dict[str, list[nn.Parameter] | float]]:
         trainable = [p for p in module.parameters() if p.requires_grad]
         if self.decay_norm:
             return [{"params": trainable, "weight_decay": self.weight_decay}]

@@ -6,19 +6,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from detlab.engine.run_folder import RunFolder
+from detlab.engine.run_folder import Config, RunFolder
 from detlab.errors import UserError
 
 
-def learned_from(config: Mapping[str, Any]) -> dict[str, str]:
+def learned_from(config: Config) -> dict[str, str]:
     """For each run or checkpoint that `config` names under `start_from` or in the group `pseudo`: its path and the
     first twelve digits of its checkpoint's SHA-256; those that cannot be read are left out."""
     return _digests(_named(config))
 
 
-def tested_with(config: Mapping[str, Any]) -> dict[str, str]:
+def tested_with(config: Config) -> dict[str, str]:
     """The same of the runs that `config` names under `testing`."""
     return _digests(map(str, (config.get("testing") or {}).get("runs") or []))
 
@@ -32,14 +31,14 @@ def _digests(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def replaced(before: Mapping[str, str], config: Mapping[str, Any]) -> list[str]:
+def replaced(before: Mapping[str, str], config: Config) -> list[str]:
     """Of the models that a finished run learned from or was tested with, those that are others now; the config is the
     same, and so does not tell."""
     now = learned_from(config) | tested_with(config)
     return [name for name, digest in before.items() if name in now and now[name] != digest]
 
 
-def refuse_replaced(before: Mapping[str, str], config: Mapping[str, Any]) -> None:
+def refuse_replaced(before: Mapping[str, str], config: Config) -> None:
     """Raises UserError where a run that was cut off would go on with other models than those it began with."""
     for name in replaced(before, config):
         raise UserError(
@@ -62,7 +61,7 @@ def refuse_unfinished(key: str, run: str, before: str = "others learn from its d
     return folder
 
 
-def _named(config: Mapping[str, Any]) -> list[str]:
+def _named(config: Config) -> list[str]:
     pseudo = config.get("pseudo") or {}
     classifier, detectors = pseudo.get("classifier"), pseudo.get("detectors") or []
     runs = [str(entry["run"]) for entry in detectors if isinstance(entry, Mapping) and entry.get("run")]

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
+from detlab.data.files import PART, write_atomic
 from detlab.engine.aliases import modernize
 from detlab.errors import UserError
 
@@ -35,29 +35,9 @@ NOT_IDENTITY_NESTED = {
 # Keys that runs made before they existed lack, and the value with which nothing is otherwise than it was there.
 LATER = {"pseudo": {"unsure": "background", "views": "enough"}}
 
+Config = dict[str, Any]  # a resolved config, or a part of it, as plain values: mappings, lists, text, numbers
+Metrics = dict[str, Any]  # the content of `metrics.json`
 State = Literal["new", "unfinished", "finished"]
-
-PART = ".part"  # how the name of a file ends while it is being written
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write-then-rename: a reader sees the old file or the new one, never half of it. UserError where it cannot."""
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)  # gone already where Ctrl-C came after the renaming
-            raise
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror or error}); choose a folder where it can."
-        ) from error
 
 
 class RunFolder:
@@ -77,7 +57,7 @@ class RunFolder:
         self.claimed = False
         self._lock: int | None = None
 
-    def read_config(self) -> dict[str, Any]:
+    def read_config(self) -> Config:
         try:
             loaded = yaml.safe_load(self.config.read_text())
         except FileNotFoundError:
@@ -105,11 +85,11 @@ class RunFolder:
             return "finished"
         return "unfinished" if self.config.exists() else "new"
 
-    def holds_finished(self, config: Mapping[str, Any]) -> bool:
+    def holds_finished(self, config: Config) -> bool:
         """Whether the folder holds a finished run of this very config."""
         return self.state() == "finished" and not differences(identity(self.read_config()), identity(config))
 
-    def open(self, config: Mapping[str, Any], overwrite: bool = False) -> State:
+    def open(self, config: Config, overwrite: bool = False) -> State:
         """Claim the folder for a run of `config` and say what is there already.
 
         Raises UserError, with the difference, when the folder holds a run of another config and not
@@ -138,7 +118,7 @@ class RunFolder:
         self.failure.unlink(missing_ok=True)
         return state
 
-    def record_failure(self, error: BaseException, **more: Any) -> None:
+    def record_failure(self, error: BaseException, **more: object) -> None:
         """Write `failure.json`: the sentence, the kind and the traceback of what ended the run, and `more`."""
         content = {
             "error": str(error) or type(error).__name__,
@@ -179,8 +159,6 @@ class RunFolder:
         self._lock = handle
 
     def _forget(self) -> None:
-        import shutil
-
         files = (self.config, self.metrics, self.history, self.predictions, self.failure, self.path / "report.html")
         for path in files:
             path.unlink(missing_ok=True)
@@ -188,7 +166,7 @@ class RunFolder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+def identity(config: Mapping[str, Any]) -> Config:
     """The part of a resolved config that decides what is computed; what is null is as if it were not there."""
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY and value is not None}
     for group, names in NOT_IDENTITY_NESTED.items():
@@ -200,12 +178,12 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def config_hash(config: Mapping[str, Any]) -> str:
+def config_hash(config: Config) -> str:
     """Eight hexadecimal digits that name a run's config."""
     return hashlib.sha256(json.dumps(identity(config), sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+def differences(old: Mapping[str, object], new: Mapping[str, object], prefix: str = "") -> list[str]:
     """``key: old → new`` for every leaf that differs."""
     changes: list[str] = []
     for key in sorted({*old, *new}, key=str):

@@ -32,6 +32,9 @@ class ALRPCriterion(nn.Module):
     Raises ValueError for an unknown kind, a delta not above 0, tau outside [0, 1), a bad initial or period.
     """
 
+    provides: frozenset[str] = frozenset()  # a ranking has no soft weights
+    requires = frozenset({"one_stage"})
+
     def __init__(
         self,
         kind: Literal["iou", "giou"] = "giou",

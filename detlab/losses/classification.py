@@ -107,6 +107,8 @@ class Focal(nn.Module):
     Raises ValueError for alpha outside [0, 1] (None: no class balance) or a negative gamma.
     """
 
+    provides = frozenset({"soft_weights"})
+
     def __init__(self, alpha: float | None = 0.25, gamma: float = 2.0) -> None:
         super().__init__()
         if alpha is not None and not 0 <= alpha <= 1:

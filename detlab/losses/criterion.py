@@ -38,6 +38,8 @@ class Criterion(nn.Module):
     head has a quality branch without a loss or the other way round.
     """
 
+    requires = frozenset({"one_stage"})
+
     def __init__(
         self,
         classification: ClassificationLoss,

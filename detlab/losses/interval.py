@@ -22,6 +22,8 @@ class IntervalLoss(nn.Module):
     `coder` must be the one the detector decodes with. Raises ValueError without one and for a negative beta or weight.
     """
 
+    requires = frozenset({"intervals"})
+
     def __init__(
         self, coder: IntervalCoder | None, beta: float = 1.0, regression_weight: float = 1.0, places_weight: float = 1.0
     ) -> None:

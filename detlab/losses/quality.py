@@ -17,7 +17,13 @@ from detlab.structures import Matched
 
 
 class QualityLoss(nn.Module, ABC):
-    """Binary cross-entropy of the quality logits against `target`."""
+    """Binary cross-entropy of the quality logits against `target`.
+
+    `predicts_iou`: whether the branch predicts the IoU of its box, so that evaluation measures how well.
+    """
+
+    requires = frozenset({"quality"})
+    predicts_iou = False
 
     @abstractmethod
     def target(self, matched: Matched) -> Tensor:
@@ -41,6 +47,8 @@ class Centerness(QualityLoss):
 
 class PredictedIoU(QualityLoss):
     """Target: IoU of the predicted box, taken as a constant, with its ground truth (Wu et al. 2020)."""
+
+    predicts_iou = True
 
     def target(self, matched: Matched) -> Tensor:
         return predicted_iou(matched)

@@ -28,6 +28,9 @@ class RankSortCriterion(nn.Module):
     above 0.
     """
 
+    provides: frozenset[str] = frozenset()  # a ranking has no soft weights
+    requires = frozenset({"one_stage"})
+
     def __init__(self, kind: Literal["iou", "giou"] = "giou", delta: float = 0.5) -> None:
         super().__init__()
         if kind not in ("iou", "giou"):

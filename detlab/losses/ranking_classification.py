@@ -22,6 +22,8 @@ class RankingClassification(nn.Module, ABC):
     Raises ValueError for a delta that is not above 0.
     """
 
+    provides: frozenset[str] = frozenset()  # a ranking has no soft weights
+
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
         check_delta(delta)

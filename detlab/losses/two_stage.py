@@ -30,6 +30,9 @@ class TwoStageCriterion(nn.Module):
     Raises ValueError for negative weights, fewer than one sample or a share outside (0, 1].
     """
 
+    provides = frozenset({"soft_weights"})
+    requires = frozenset({"two_stages"})
+
     def __init__(
         self,
         anchors_localization: LocalizationLoss,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,12 @@ class YOLOCriterion(nn.Module):
 
     Raises ValueError for negative weights and unknown options, in the call for predictions without objectness.
     """
+
+    provides = frozenset({"soft_weights"})
+
+    @staticmethod
+    def requires(options: Mapping[str, Any]) -> set[str]:
+        return {"one_stage", "objectness", str(options.get("classes", "softmax"))}
 
     def __init__(
         self,

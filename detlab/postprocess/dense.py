@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -30,6 +31,10 @@ class Postprocess:
 
     Raises ValueError for counts below 1 or a threshold outside [0, 1).
     """
+
+    @staticmethod
+    def provides(options: Mapping[str, Any]) -> set[str]:
+        return {str(options.get("classes", "softmax"))}
 
     def __init__(
         self,

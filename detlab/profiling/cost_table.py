@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
 from detlab.profiling.gpu_hours import (
     GPUS,
     REFERENCE_ADDRESS,
@@ -14,13 +18,11 @@ from detlab.profiling.gpu_hours import (
     REFERENCE_SECONDS,
 )
 
+CostRow = dict[str, Any]  # the numbers of a row by name, as `detlab cost` writes them
 
-def print_costs(rows: Sequence[dict[str, Any]]) -> None:
-    """One line per row (results of `detlab.commands.cost.cost`), and under them what the estimates rest on."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
 
+def print_costs(rows: Sequence[CostRow]) -> None:
+    """One line per row (results of `detlab cost`), and under them what the estimates rest on."""
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = 200  # a log: nothing need be folded
@@ -50,14 +52,14 @@ def print_costs(rows: Sequence[dict[str, Any]]) -> None:
         console.print(line, width=min(console.width, 120))
 
 
-def labels(rows: Sequence[dict[str, Any]]) -> list[str]:
+def labels(rows: Sequence[CostRow]) -> list[str]:
     """Names of rows, with the overrides by which rows of one name differ."""
     shared = set.intersection(*(set(row["overrides"]) for row in rows))
     own = [[o for o in row["overrides"] if o not in shared and not o.startswith("experiment=")] for row in rows]
     return [" ".join([row["name"], *mine]) for row, mine in zip(rows, own)]
 
 
-def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
+def notes(rows: Sequence[CostRow]) -> list[str]:
     """How the numbers of the table came about, and how far to trust them."""
     first = rows[0]
     lines = [

@@ -31,15 +31,15 @@ def _convolution(batch: int, weight: Sequence[int], positions: Sequence[int]) ->
 
 # PyTorch's own counts the gradient of a grouped weight once per group.
 def _convolution_backward(
-    grad: Sequence[int], x: Sequence[int], weight: Sequence[int], _bias: Any, _stride: Any, _padding: Any,
-    _dilation: Any, transposed: bool, _output_padding: Any, _groups: Any, wanted: Sequence[bool], **_: Any,
+    grad: Sequence[int], x: Sequence[int], weight: Sequence[int], _bias: object, _stride: object, _padding: object,
+    _dilation: object, transposed: bool, _output_padding: object, _groups: object, wanted: Sequence[bool], **_: object,
 ) -> int:  # fmt: skip
     return _convolution(x[0], weight, (x if transposed else grad)[2:]) * sum(wanted[:2])
 
 
-def _deformable(x: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+def _deformable(x: Sequence[int], weight: Sequence[int], *_: object, out_shape: Sequence[int], **__: object) -> int:
     return _convolution(x[0], weight, out_shape[2:])
 
 
-def _deformable_backward(grad: Sequence[int], x: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:
+def _deformable_backward(grad: Sequence[int], x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
     return 2 * _convolution(x[0], weight, grad[2:])

@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import Callback
+from lightning import Callback, LightningModule, Trainer
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from detlab.data.dataset import Sample, Transform
+from detlab.engine.logs import quiet
 from detlab.engine.module import LitDetector
 from detlab.errors import UserError
 from detlab.models.norms import FrozenNormConv2d
@@ -76,6 +78,14 @@ def synthetic_samples(
     return samples, sum(areas) / len(areas) / max(areas)
 
 
+_CPU_PIXELS = 2_000_000  # in one step: a few GiB for a ResNet-50
+
+
+def images_that_fit(batch_size: int, pixels: int, cuda: bool) -> int:
+    """Images of so many pixels in one step: the batch on a GPU, as many as a CPU's memory takes elsewhere."""
+    return batch_size if cuda else min(batch_size, max(_CPU_PIXELS // pixels, 1))
+
+
 def damp(backbone: torch.nn.Module) -> None:
     """Weaken the residual branches of a backbone whose frozen norms wait for pretrained weights, in place.
 
@@ -95,10 +105,6 @@ def measure(module: LitDetector, batch: Batch, trainer: Mapping[str, Any], secon
     Raises UserError for a loss that is not finite, a trainable parameter that no gradient reaches or one that is not
     finite (fp16 aside, whose scaler starts by overflowing), and where memory runs out on a GPU.
     """
-    from lightning import Trainer
-
-    from detlab.engine.logs import quiet
-
     quiet()
     meter = _Meter(seconds)
     steps: DataLoader[Batch] = DataLoader(_Repeat(batch), batch_size=None)
@@ -147,13 +153,14 @@ class _Meter(Callback):
         self._counter = count_flops()
         self._begun = self._processor_begun = 0.0
 
-    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         if batch_idx == 0:
             self._counter.__enter__()
         self._begun, self._processor_begun = _now(module.device), time.process_time()
 
-    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:  # noqa: ARG002
+    def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer) -> None:  # noqa: ARG002
         if not self.losses:
+            assert isinstance(module, LitDetector)
             check_gradients(module.detector, finite=trainer.precision != "16-mixed")
             self.losses = {
                 name.removeprefix("train/loss_"): float(value)
@@ -161,7 +168,14 @@ class _Meter(Callback):
                 if name.startswith("train/loss_")
             }
 
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: object,  # noqa: ARG002
+        batch: Batch,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
         taken, processor = _now(module.device) - self._begun, time.process_time() - self._processor_begun
         if batch_idx == 0:
             self._counter.__exit__(None, None, None)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from detlab.proxy_classifier.cutting import whole_pixels
@@ -52,8 +53,6 @@ def fit_centres(sizes: ArrayLike, count: int, seed: int = 0) -> Tensor:
     `count`, or less where rounding makes two the same or there are fewer different sizes. Raises ValueError for no
     sizes, sizes that are not positive and finite, or count < 1.
     """
-    from scipy.cluster.vq import kmeans2
-
     points = np.asarray(sizes, np.float64).reshape(-1, 2)
     if not len(points) or not np.isfinite(points).all() or (points <= 0).any():
         raise ValueError(f"Expected at least one positive, finite size (width, height), got {len(points)} sizes.")

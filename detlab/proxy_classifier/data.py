@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -14,6 +16,7 @@ from detlab.data.dataset import DetectionDataset
 from detlab.data.samplers import InfiniteSampler
 from detlab.data.workers import init_worker, worker_context
 from detlab.proxy_classifier.batches import (
+    JudgedBatch,
     JudgedPictures,
     PictureCrops,
     SameSizeBatches,
@@ -25,8 +28,8 @@ from detlab.proxy_classifier.classifier import ProxyClassifier
 from detlab.proxy_classifier.crops import CropRecipe
 
 
-class ClassifierData:
-    """The loaders of a classifier's training over the pictures of `data`, which are read through its transform for
+class ClassifierData(LightningDataModule):
+    """The loaders of a classifier's training over the images of `data`, which are read through its transform for
     evaluation: mirroring is done crop by crop. See `PictureCrops` and `TrainingCrops` for the rest."""
 
     def __init__(
@@ -40,10 +43,25 @@ class ClassifierData:
         batch_size: int,
         seed: int,
     ) -> None:
+        super().__init__()
         self.data, self.classifier, self.lookup, self.recipe = data, classifier, lookup, recipe
         self.sizes, self.rates, self.batch_size, self.seed = sizes, rates, batch_size, seed
 
-    def train(self) -> SameSizeBatches:
+    def read_images(self) -> None:
+        """Decode the training images that are kept in memory, now. Raises UserError for one that cannot be read."""
+        _ = self.train_batches
+
+    def train_dataloader(self) -> SameSizeBatches:
+        return self.train_batches
+
+    def val_dataloader(self) -> DataLoader[JudgedBatch]:
+        return self.judged("val")
+
+    def test_dataloader(self) -> DataLoader[JudgedBatch]:
+        return self.judged("test")
+
+    @cached_property
+    def train_batches(self) -> SameSizeBatches:
         crops = TrainingCrops(self._crops("train"), self.classifier.sizes, self.rates)
         sampler = InfiniteSampler(len(crops), self.data.batch_size, self.seed)
         loader: DataLoader[Any] = DataLoader(
@@ -51,9 +69,14 @@ class ClassifierData:
         )
         return SameSizeBatches(loader, self.batch_size, self.seed)
 
-    def judged(self, split: Literal["val", "test"]) -> DataLoader[Any]:
+    def judged(self, split: Literal["val", "test"]) -> DataLoader[JudgedBatch]:
         pictures = JudgedPictures(self._crops(split))
-        return DataLoader(pictures, self.data.eval_batch_size, collate_fn=join_pictures, **self._how())
+        return DataLoader(
+            pictures,  # type: ignore[arg-type]  # a DataLoader's type is its dataset's, not its batches'
+            self.data.eval_batch_size,
+            collate_fn=join_pictures,
+            **self._how(),
+        )
 
     def _crops(self, split: Literal["train", "val", "test"]) -> PictureCrops:
         data = self.data

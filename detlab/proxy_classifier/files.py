@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.fx.experimental.optimization import fuse
 
-from detlab.engine.run_folder import RunFolder, write_atomic
+from detlab.data.files import write_atomic
 from detlab.errors import UserError
 from detlab.proxy_classifier.classifier import ProxyClassifier
 
@@ -68,9 +68,10 @@ def load_classifier(path: str | Path) -> ProxyClassifier:
 
 
 def _of_run(path: Path) -> Path:
-    folder = RunFolder(path)
-    if folder.last.is_file():
-        return folder.last
-    if folder.config.is_file():
-        raise UserError(f"{path}: this run has no classifier yet, it is {folder.state()}; train it to its end.")
+    """The checkpoint that `detlab train task=proxy` leaves in the run folder `path`."""
+    checkpoint = path / "checkpoints" / "last.ckpt"
+    if checkpoint.is_file():
+        return checkpoint
+    if (path / "config.yaml").is_file():
+        raise UserError(f"{path}: this run has no classifier yet, it is unfinished; train it to its end.")
     raise UserError(f"{path}: this folder holds no run; {_MEND}.")

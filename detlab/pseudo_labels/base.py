@@ -3,80 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from detlab.structures import Anchors, Batch, Matched, Predictions, Targets
+from detlab.structures import Anchors, Batch, LossGroup, Matched, Predictions, PseudoLabels, Targets
 
 if TYPE_CHECKING:
     from detlab.data.datamodule import DetectionDataModule
 
 
-class PseudoLabels(NamedTuple):
-    """Labels that N predictions of a batch get. image, anchor int64 ``[N]``: which predictions; boxes ``[N, 4]`` xyxy
-    pixels of the batch; probs ``[N, C]``: p̃(c), what the label says of each class, at most 1 in all; objectness
-    ``[N]``: p̃(O); owner int64 ``[N]``: the anchor of the prediction that was looked at, itself or a neighbour.
-
-    spared int64 ``[M, 3]`` (image, anchor, owner): predictions that show the same objects; they are no background,
-    either.
-    """
-
-    image: Tensor
-    anchor: Tensor
-    boxes: Tensor
-    probs: Tensor
-    objectness: Tensor
-    owner: Tensor
-    spared: Tensor
-
-    @property
-    def size(self) -> int:
-        return len(self.image)
-
-    @property
-    def labels(self) -> Tensor:
-        """The likeliest class of each, int64 ``[N]``."""
-        return self.probs.argmax(-1)
-
-
-class Part(NamedTuple):
-    """Pictures of a batch whose losses are divided by counts of their own, and then weighted: rows int64 ``[n]``."""
-
-    rows: Tensor
-    weight: float
-
-
-class Treatment:
+class PseudoLabelCallback:
     """Does nothing: a class that an image's annotators did not look for gets no signal from that image's background
     (`detlab.ops.matching.gather`; in a first stage, which knows one class, less: `gather_objects`). The others override
     one or more of its methods.
 
-    `watched` holds what training logs beside the losses, by name. Those that label predictions say so by
-    `finds_labels`, from which iteration by `start`, and can be asked for the labels alone (`find`).
+    `log_metrics` holds what training logs beside the losses, by name. Those that label predictions say so by
+    `finds_labels`, from which iteration by `start`, and can be asked for the labels alone (`label_batch`).
     """
 
     finds_labels = False
-    by_boxes = False  # whether a detector of one stage, too, gets its labels by `add_boxes`
+    as_boxes = False  # whether a detector of one stage, too, gets its labels by `append_pseudo_boxes`
     start: float = 0
     when_none = when_many = ""  # what to do where it finds no labels, or far too many: the end of a sentence
 
     def __init__(self) -> None:
-        self.watched: dict[str, Tensor] = {}
+        self.log_metrics: dict[str, Tensor] = {}
         self.summary: list[str] = []
 
-    def begin(self, classes: Sequence[str], iterations: int | None = None) -> None:
+    def bind(self, classes: Sequence[str], iterations: int | None = None) -> None:
         """Called once with the detector's class names, in the order of its labels, and the length of the training where
         there will be one."""
 
     def prepare(self, data: DetectionDataModule) -> None:
-        """Called once in each process, after `begin` and before training, with the annotations read and no picture yet.
+        """Called once in each process, after `bind` and before training, with the annotations read and no picture yet.
         What it did goes into `summary`, lines for the log."""
 
-    def initialise(self, detector: nn.Module) -> None:
+    def initialize(self, detector: nn.Module) -> None:
         """Called once after `prepare`, before a training begins anew or a checkpoint is loaded."""
 
-    def parts(self, batch: Batch) -> list[Part]:  # noqa: ARG002
+    def loss_groups(self, batch: Batch) -> list[LossGroup]:  # noqa: ARG002
         """Which pictures of a batch, as it was loaded, are divided by counts of their own; none: all by the same. As
         many in every process and step, though perhaps without pictures."""
         return []
@@ -93,9 +59,9 @@ class Treatment:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint; called after `prepare` and `initialise`."""
+        """Go on from a checkpoint; called after `prepare` and `initialize`."""
 
-    def after_forward(
+    def predict_pseudo_labels(
         self,
         batch: Batch,  # noqa: ARG002
         anchors: Anchors,  # noqa: ARG002
@@ -106,7 +72,7 @@ class Treatment:
         annotators'; `iteration` counts optimiser steps from 0. Called without gradients."""
         return None
 
-    def find(self, batch: Batch, predictions: Predictions) -> PseudoLabels:
+    def label_batch(self, batch: Batch, predictions: Predictions) -> PseudoLabels:
         """Labels for predictions, one per object; in pixels of the batch."""
         raise NotImplementedError(f"{type(self).__name__} labels no predictions.")
 
@@ -114,17 +80,19 @@ class Treatment:
         """What it goes by for each class, ``[C]`` by name, to be watched over a training."""
         return {}
 
-    def treat(self, targets: list[Targets]) -> list[Targets]:
+    def transform_targets(self, targets: list[Targets]) -> list[Targets]:
         """The targets that assigner and losses go by, from those of the annotators."""
         return targets
 
-    def add_boxes(self, targets: list[Targets], labels: PseudoLabels | None) -> list[Targets]:  # noqa: ARG002
-        """In place of `amend`, labels as boxes: for a detector of two stages, whose second stage looks at other regions
-        than those that `after_forward` saw, and where `by_boxes` says so. The result is what assigner and losses, of
-        both stages, see in the place of `targets` (those of `treat`), whose boxes stay the first ones of each image."""
+    def append_pseudo_boxes(self, targets: list[Targets], labels: PseudoLabels | None) -> list[Targets]:  # noqa: ARG002
+        """Append labels as boxes to the targets (those of `transform_targets`), whose own boxes stay the first ones.
+
+        In place of `apply_to_matches`: for a detector of two stages, whose second stage sees other regions than those
+        that `predict_pseudo_labels` was asked about, and where `as_boxes` says so.
+        """
         return targets
 
-    def amend(
+    def apply_to_matches(
         self,
         matched: Matched,
         anchors: Anchors,  # noqa: ARG002

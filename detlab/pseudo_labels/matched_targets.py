@@ -6,27 +6,26 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from detlab.pseudo_labels.base import PseudoLabels
-from detlab.structures import Matched, Targets
+from detlab.structures import Matched, PseudoLabels, Targets
 
 
-def amend(matched: Matched, labels: PseudoLabels | None) -> Matched:
+def apply_to_matches(matched: Matched, labels: PseudoLabels | None) -> Matched:
     """`matched` with p̃(c) as the soft class target and p̃(O) as the target of the objectness of each labelled
     prediction, in place of background; no box loss. Predictions that are spared get no signal at all.
 
     Anchors that an object was assigned to keep that object, ignored ones stay ignored, and where that is so of the
     prediction that the classifier looked at, its neighbours stay as they are, too. Nothing is changed in place.
     """
-    if labels is None or not (labels.size or len(labels.spared)):
+    if labels is None or not (labels.size or len(labels.ignored)):
         return matched
     anchors, classes = matched.logits.shape[1:]
     free = matched.labels.flatten() < 0  # [B · A]
     if matched.ignored is not None:
         free = free & ~matched.ignored.flatten()
     flat = labels.image * anchors + labels.anchor
-    kept = free[flat] & free[labels.image * anchors + labels.owner]
+    kept = free[flat] & free[labels.image * anchors + labels.source_anchor]
     flat, probs, objectness = flat[kept], labels.probs[kept], labels.objectness[kept]
-    image, anchor, owner = labels.spared.unbind(1)
+    image, anchor, owner = labels.ignored.unbind(1)
     spared = (image * anchors + anchor)[free[image * anchors + anchor] & free[image * anchors + owner]]
 
     weights = matched.class_weights.reshape(-1, matched.class_weights.shape[-1]).clone()
@@ -57,7 +56,7 @@ def with_boxes(targets: list[Targets], labels: PseudoLabels | None) -> list[Targ
     will learn from it, or be ignored, as with any other."""
     if labels is None or not labels.size:
         return targets
-    rows = labels.anchor == labels.owner
+    rows = labels.anchor == labels.source_anchor
     image = labels.image[rows]
     fields = [field[rows] for field in (labels.boxes, labels.probs, labels.objectness)]
     return [_with_boxes(t, *(field[image == at] for field in fields)) for at, t in enumerate(targets)]

@@ -16,7 +16,7 @@ from detlab.engine.provenance import refuse_unfinished
 from detlab.errors import UserError, nearest
 from detlab.metrics.columns import Found
 from detlab.metrics.pseudo_quality import pseudo_quality
-from detlab.pseudo_labels.base import Treatment
+from detlab.pseudo_labels.base import PseudoLabelCallback
 from detlab.pseudo_labels.detected import unlabelled, with_labels, withheld
 from detlab.pseudo_labels.none import AllBackground
 from detlab.structures import Targets
@@ -51,7 +51,7 @@ class _Detector:
         return found
 
 
-class OfflineLabels(Treatment):
+class OfflineLabels(PseudoLabelCallback):
     """What finished detectors find in the training images becomes labels like any other (ref. [5] of the proxy paper,
     the expensive rival).
 
@@ -89,7 +89,7 @@ class OfflineLabels(Treatment):
         self.detectors = [_read(f"pseudo.detectors[{at}]", entry) for at, entry in enumerate(detectors)]
         self.score, self.max_iou, self.accelerator = score, max_iou, accelerator
 
-    def begin(self, classes: Sequence[str], iterations: int | None = None) -> None:  # noqa: ARG002
+    def bind(self, classes: Sequence[str], iterations: int | None = None) -> None:  # noqa: ARG002
         for detector in self.detectors:
             detector.asked_for(classes)
 
@@ -113,8 +113,8 @@ class OfflineLabels(Treatment):
                 f"No detector was asked for {', '.join(forgotten)}: where nobody labelled them, they are background."
             )
 
-    def treat(self, targets: list[Targets]) -> list[Targets]:
-        return AllBackground().treat(targets)
+    def transform_targets(self, targets: list[Targets]) -> list[Targets]:
+        return AllBackground().transform_targets(targets)
 
     def _label(
         self, index: AnnotationIndex, detector: _Detector, data: DetectionDataModule

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from detlab.errors import UserError, nearest
 from detlab.ops.boxes import clip_boxes
-from detlab.pseudo_labels.base import PseudoLabels, Treatment
+from detlab.pseudo_labels.base import PseudoLabelCallback
 from detlab.pseudo_labels.candidates import Regions, find_regions, highest_iou, looked_for, overlapping
 from detlab.pseudo_labels.expected import automatic_caps, expected_missing, object_rates
-from detlab.pseudo_labels.matched_targets import amend, with_boxes
+from detlab.pseudo_labels.matched_targets import apply_to_matches, with_boxes
 from detlab.pseudo_labels.none import AllBackground
-from detlab.structures import Anchors, Batch, Matched, Predictions, Targets
+from detlab.structures import Anchors, Batch, Matched, Predictions, PseudoLabels, Targets
 
 if TYPE_CHECKING:
     from detlab.data.datamodule import DetectionDataModule
@@ -48,7 +48,7 @@ class Classifier(Protocol):
         ...
 
 
-class ProxyPseudoLabels(Treatment):
+class ProxyPseudoLabels(PseudoLabelCallback):
     """A prediction that overlaps no labelled box gets the label of the proxy classifier, where that is sure.
 
     classifier: the run folder or checkpoint of a proxy classifier (``detlab train task=proxy``). start: iterations
@@ -82,10 +82,15 @@ class ProxyPseudoLabels(Treatment):
     become objects of both stages. `neighbours` is then "assigned" whatever it says, and `beta` must be 0, since
     proposals have no class.
 
-    masked: besides, the mask (`Treatment`) for predictions without a label; false, the paper: they are background.
+    masked: besides, the mask (`PseudoLabelCallback`) for predictions without a label; false, the paper: they are
+    background.
     An image whose annotators looked for every class gets no pseudo-labels. Raises ValueError for values out of range,
     UserError where `classifier` cannot be read or shares no class with the detector.
     """
+
+    @staticmethod
+    def requires(options: Mapping[str, Any]) -> set[str]:
+        return {"class_scores"} if options.get("beta") else set()
 
     finds_labels = True
     when_many = "raise pseudo.confidence, or train the classifier with more rejects"
@@ -141,9 +146,9 @@ class ProxyPseudoLabels(Treatment):
         self.rates: Tensor | None = None  # objects per picture and class, where cap=auto goes by them
         self.neighbours, self.classes, self.masked, self.seed = neighbours, classes, masked, seed
         self._columns: list[int] = []
-        self._found = 0  # regions, of all that `find` was asked
+        self._found = 0  # regions, of all that `label_batch` was asked
 
-    def begin(self, classes: Sequence[str], iterations: int | None = None) -> None:
+    def bind(self, classes: Sequence[str], iterations: int | None = None) -> None:
         if 0 < self.start < 1 and iterations is not None:
             self.start = round(self.start * iterations)
         known = list(self.classifier.classes)
@@ -176,11 +181,11 @@ class ProxyPseudoLabels(Treatment):
                 f"labels tell, up to {expected_missing(data.train_index):.1f} objects of a picture have none."
             )
 
-    def treat(self, targets: list[Targets]) -> list[Targets]:
-        return targets if self.masked else AllBackground().treat(targets)
+    def transform_targets(self, targets: list[Targets]) -> list[Targets]:
+        return targets if self.masked else AllBackground().transform_targets(targets)
 
     @torch.no_grad()
-    def after_forward(
+    def predict_pseudo_labels(
         self,
         batch: Batch,
         anchors: Anchors,  # noqa: ARG002
@@ -190,7 +195,7 @@ class ProxyPseudoLabels(Treatment):
         labels, asked, kept = None, 0, 0
         if self.neighbours == "auto":
             self.neighbours = "assigned" if predictions.objectness is None else "spare"
-        self.by_boxes |= self.neighbours == "assigned"
+        self.as_boxes |= self.neighbours == "assigned"
         if iteration >= self.start:
             regions = self.regions(batch, predictions)
             said = self.look(batch, regions, self._generator(batch, iteration))
@@ -198,23 +203,23 @@ class ProxyPseudoLabels(Treatment):
             asked, kept = len(regions.image), chosen.size
             labels = self.spread(chosen, self.doubtful(batch, predictions, regions, said), batch, predictions)
         for name, count in (("regions", asked), ("labels", kept)):
-            self.watched[f"pseudo_{name}_per_image"] = batch.images.new_tensor(count / max(1, len(batch)))
+            self.log_metrics[f"pseudo_{name}_per_image"] = batch.images.new_tensor(count / max(1, len(batch)))
         return labels
 
-    def add_boxes(self, targets: list[Targets], labels: PseudoLabels | None) -> list[Targets]:
+    def append_pseudo_boxes(self, targets: list[Targets], labels: PseudoLabels | None) -> list[Targets]:
         return with_boxes(targets, labels)
 
-    def amend(
+    def apply_to_matches(
         self,
         matched: Matched,
         anchors: Anchors,  # noqa: ARG002
         targets: list[Targets],  # noqa: ARG002
         labels: PseudoLabels | None,
     ) -> Matched:
-        return amend(matched, labels)
+        return apply_to_matches(matched, labels)
 
     @torch.no_grad()
-    def find(self, batch: Batch, predictions: Predictions) -> PseudoLabels:
+    def label_batch(self, batch: Batch, predictions: Predictions) -> PseudoLabels:
         regions = self.regions(batch, predictions)
         self._found += len(regions.image)
         self.when_none = self._why_none()
@@ -283,7 +288,7 @@ class ProxyPseudoLabels(Treatment):
     def spread(self, labels: PseudoLabels, doubtful: Regions, batch: Batch, predictions: Predictions) -> PseudoLabels:
         """With the predictions that overlap a labelled one, as `neighbours` says, and doubtful regions, which are
         spared: by boxes without weight, or as predictions, with those that overlap them."""
-        if self.by_boxes:
+        if self.as_boxes:
             return with_doubtful(labels, doubtful)
         if not labels.size and not len(doubtful.image):
             return labels
@@ -291,18 +296,18 @@ class ProxyPseudoLabels(Treatment):
         if len(doubtful.image):
             owner, anchor = overlapping(doubtful, clipped, 1.0 if self.nms is None else self.nms)
             spared = torch.stack([doubtful.image[owner], anchor, doubtful.anchor[owner]], 1)
-            labels = labels._replace(spared=spared)
+            labels = labels._replace(ignored=spared)
         if self.neighbours == "background" or self.nms is None or not labels.size:
             return labels
         regions = Regions(labels.image, labels.anchor, labels.boxes, labels.objectness)
         owner, anchor = overlapping(regions, clipped, self.nms)
         image, own = labels.image[owner], labels.anchor[owner]
         if self.neighbours == "spare":
-            return labels._replace(spared=torch.cat([labels.spared, torch.stack([image, anchor, own], 1)]))
+            return labels._replace(ignored=torch.cat([labels.ignored, torch.stack([image, anchor, own], 1)]))
         boxes = clipped[image, anchor]
         free = (own == anchor) | (highest_iou(boxes, image, batch.targets) <= self.max_iou)
         owner, anchor, image, boxes, own = owner[free], anchor[free], image[free], boxes[free], own[free]
-        return PseudoLabels(image, anchor, boxes, labels.probs[owner], labels.objectness[owner], own, labels.spared)
+        return PseudoLabels(image, anchor, boxes, labels.probs[owner], labels.objectness[owner], own, labels.ignored)
 
     def _why_none(self) -> str:
         if not self._found:
@@ -330,7 +335,7 @@ def with_doubtful(labels: PseudoLabels, doubtful: Regions) -> PseudoLabels:
         boxes=torch.cat([labels.boxes, doubtful.boxes]),
         probs=torch.cat([labels.probs, labels.probs.new_full((count, classes), 1 / classes)]),
         objectness=torch.cat([labels.objectness, labels.objectness.new_zeros(count)]),
-        owner=torch.cat([labels.owner, doubtful.anchor]),
+        source_anchor=torch.cat([labels.source_anchor, doubtful.anchor]),
     )
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from detlab.assigners.overlap import image_chunks, pad_targets, pairwise_iou
-from detlab.pseudo_labels.base import PseudoLabels, Treatment
+from detlab.pseudo_labels.base import PseudoLabelCallback
 from detlab.pseudo_labels.none import AllBackground
-from detlab.structures import Anchors, Matched, Targets
+from detlab.structures import Anchors, Matched, PseudoLabels, Targets
 
 
-class SoftSampling(Treatment):
+class SoftSampling(PseudoLabelCallback):
     """Weights of background anchors by their highest IoU o with a labelled box of their image.
 
     mode "soft": a Gompertz curve, w(o) = floor + (1 − floor) · exp(−b · exp(−c · o)), which is near `floor` for anchors
@@ -24,6 +25,10 @@ class SoftSampling(Treatment):
     The classes that an image's annotators looked for do not count here: of two treatments this is one.
     Raises ValueError for an unknown mode or values out of range.
     """
+
+    @staticmethod
+    def requires(options: Mapping[str, Any]) -> set[str]:
+        return {"one_stage"} | (set() if options.get("mode") == "hard" else {"soft_weights"})
 
     def __init__(
         self,
@@ -42,10 +47,10 @@ class SoftSampling(Treatment):
             raise ValueError(f"Expected b and c of at least 0, got {b} and {c}.")
         self.mode, self.floor, self.b, self.c, self.overlap = mode, floor, b, c, overlap
 
-    def treat(self, targets: list[Targets]) -> list[Targets]:
-        return AllBackground().treat(targets)
+    def transform_targets(self, targets: list[Targets]) -> list[Targets]:
+        return AllBackground().transform_targets(targets)
 
-    def amend(
+    def apply_to_matches(
         self,
         matched: Matched,
         anchors: Anchors,

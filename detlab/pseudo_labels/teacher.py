@@ -14,16 +14,16 @@ from torch.nn.functional import one_hot
 from detlab.engine.provenance import refuse_unfinished
 from detlab.errors import UserError
 from detlab.postprocess.tta.multi_scale import together
-from detlab.pseudo_labels.base import Part, PseudoLabels, Treatment
+from detlab.pseudo_labels.base import PseudoLabelCallback
 from detlab.pseudo_labels.thresholds import ClassThresholds
-from detlab.structures import Batch, Detections, Predictions, Targets
+from detlab.structures import Batch, Detections, LossGroup, Predictions, PseudoLabels, Targets
 
 if TYPE_CHECKING:
     from detlab.data.datamodule import DetectionDataModule
     from detlab.engine.module import LitDetector
 
 
-class TeacherLabels(Treatment):
+class TeacherLabels(PseudoLabelCallback):
     """What a trained detector finds in the weak view of an unlabelled picture is what another learns from its strong
     view (section 2.1). An unlabelled picture is one whose annotators looked for no class.
 
@@ -87,7 +87,7 @@ class TeacherLabels(Treatment):
         self.classes: list[str] = []
         self.teachers: list[LitDetector] = []
 
-    def begin(self, classes: Sequence[str], iterations: int | None = None) -> None:  # noqa: ARG002
+    def bind(self, classes: Sequence[str], iterations: int | None = None) -> None:  # noqa: ARG002
         self.classes = list(classes)
         self.thresholds = ClassThresholds(len(classes), **self._thresholds)
 
@@ -106,7 +106,7 @@ class TeacherLabels(Treatment):
             module.postprocess.quality = "product" if self.certainty else "ignore"
             self.teachers.append(module)
 
-    def initialise(self, detector: nn.Module) -> None:
+    def initialize(self, detector: nn.Module) -> None:
         """The student begins with the teacher's weights."""
         try:
             detector.load_state_dict(self.teachers[0].detector.state_dict())
@@ -134,12 +134,12 @@ class TeacherLabels(Treatment):
         for at, detections in zip(where, found, strict=True):
             targets[at] = pseudo_targets(detections, tau, alpha)
             kept += len(targets[at])
-        self.watched["pseudo_boxes_per_image"] = batch.images.new_tensor(kept / max(1, len(where)))
+        self.log_metrics["pseudo_boxes_per_image"] = batch.images.new_tensor(kept / max(1, len(where)))
         return replace(batch, targets=targets)
 
-    def parts(self, batch: Batch) -> list[Part]:
+    def loss_groups(self, batch: Batch) -> list[LossGroup]:
         alone = unlabelled(batch.targets)
-        return [Part((~alone).nonzero()[:, 0], 1.0), Part(alone.nonzero()[:, 0], self.weight)]
+        return [LossGroup((~alone).nonzero()[:, 0], 1.0), LossGroup(alone.nonzero()[:, 0], self.weight)]
 
     @torch.no_grad()
     def after_step(self, detector: nn.Module) -> None:
@@ -164,8 +164,8 @@ class TeacherLabels(Treatment):
         return self.teachers[0].postprocess.finish(together(candidates), len(views))
 
     @torch.no_grad()
-    def find(self, batch: Batch, predictions: Predictions) -> PseudoLabels:  # noqa: ARG002
-        """What the teacher would say of the pictures themselves; `anchor` and `owner` are without meaning."""
+    def label_batch(self, batch: Batch, predictions: Predictions) -> PseudoLabels:  # noqa: ARG002
+        """What the teacher would say of the pictures themselves; `anchor` and `source_anchor` are without meaning."""
         tau = self.thresholds.to(batch.images.device).thresholds()
         found = self.detect(batch.images, batch.sizes)
         kept = [pseudo_targets(d, tau, torch.ones_like(tau)) for d in found]

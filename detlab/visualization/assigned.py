@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw
 
 from detlab.visualization.boxes import ink_on, sans
 from detlab.visualization.legend import GAP
 from detlab.visualization.style import INK, colour
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-    from PIL.ImageDraw import ImageDraw
 
 PANEL = 300  # pixels of the longer side of each picture
 HEAD, FOOT = 30, 38  # above the columns, and of the legend
@@ -38,8 +34,6 @@ class Cell:
 
 def assignment_sheet(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]]) -> NDArray[np.uint8]:
     """Rows (name, a cell per column) of pictures below the names of the columns, with a legend → ``[H', W', 3]``."""
-    from PIL import Image, ImageDraw
-
     drawn = [[draw_cell(cell) for cell in cells] for _, cells in rows]
     wide = max([PANEL // 3, *(picture.width for pictures in drawn for picture in pictures)])
     left, step = 36, wide + GAP // 2
@@ -61,10 +55,8 @@ def assignment_sheet(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[
     return np.asarray(canvas).copy()
 
 
-def draw_cell(cell: Cell, negative: str = NEGATIVE) -> Image:
+def draw_cell(cell: Cell, negative: str = NEGATIVE) -> Image.Image:
     """One picture, `PANEL` pixels on its longer side, with negatives, of colour `negative`, below the positives."""
-    from PIL import Image, ImageDraw
-
     scale = PANEL / max(cell.image.shape[:2])
     size = (max(1, round(cell.image.shape[1] * scale)), max(1, round(cell.image.shape[0] * scale)))
     picture = Image.fromarray(np.ascontiguousarray(cell.image)).resize(
@@ -92,16 +84,14 @@ def _boxes(boxes: ArrayLike, scale: float, size: tuple[int, int]) -> list[list[f
     return np.clip(box, -4, [width + 3, height + 3, width + 3, height + 3]).tolist()
 
 
-def _upright(canvas: Image, name: str, top: int, height: int) -> None:
+def _upright(canvas: Image.Image, name: str, top: int, height: int) -> None:
     """The name of a row, from below upwards at the left of its pictures."""
-    from PIL import Image, ImageDraw
-
     strip = Image.new("RGB", (max(height, 1), 22), "white")
     ImageDraw.Draw(strip).text((height / 2, 11), name, fill=INK, font=sans(15), anchor="mm")
     canvas.paste(strip.transpose(Image.Transpose.ROTATE_90), (7, top))
 
 
-def _legend(draw: ImageDraw, left: int, y: int) -> None:
+def _legend(draw: ImageDraw.ImageDraw, left: int, y: int) -> None:
     entries = (
         (TRUTH, "ground truth"),
         (colour(0), "positive, in the colour of its object"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 TICKS_UP_TO = 30.0  # ends this many times apart: also at 2 and 5, else there might be no tick at all
 
 
-def log_values(axes: Any) -> None:
-    """Make the axis of values of `axes` (matplotlib's) logarithmic, its ticks written as 0.1, 10, 1000.
+def log_values(axes: Axes) -> None:
+    """Make the axis of values of `axes` logarithmic, its ticks written as 0.1, 10, 1000.
 
     Matplotlib writes powers of ten as formulas, which the house style does not set (a class may be called "US$").
     """

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from detlab.visualization.style import FAINT, colour, rgb
-
-if TYPE_CHECKING:
-    from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont
 
 NAMES_UP_TO = 12  # with more boxes than this, tags carry no class names: they would cover the picture
 
@@ -35,8 +31,6 @@ def draw_boxes(
     grey. names: whether tags carry class names; None: while there are few boxes. shade: one colour for all boxes.
     Lines and letters grow with the picture. Surer boxes lie on top.
     """
-    from PIL import Image, ImageDraw
-
     box = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     label = np.asarray(labels, dtype=np.int64).reshape(-1)
     score = None if scores is None else np.asarray(scores, dtype=np.float64).reshape(-1)
@@ -63,10 +57,9 @@ def draw_boxes(
 
 
 @lru_cache(maxsize=32)
-def sans(size: int, bold: bool = False) -> FreeTypeFont:
+def sans(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib and knows most alphabets, `size` pixels high."""
     from matplotlib import get_data_path
-    from PIL import ImageFont
 
     return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans{'-Bold' if bold else ''}.ttf", size)
 
@@ -77,7 +70,7 @@ def ink_on(background: str) -> str:
     return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 else "#ffffff"
 
 
-def _outline(draw: ImageDraw, corners: Sequence[float], line: int, shade: str, dashed: bool) -> None:
+def _outline(draw: ImageDraw.ImageDraw, corners: Sequence[float], line: int, shade: str, dashed: bool) -> None:
     """A rectangle with a casing of black or white, which keeps it visible on any background."""
     x1, y1, x2, y2 = corners
     x2, y2 = max(x1, x2), max(y1, y2)
@@ -95,7 +88,9 @@ def _outline(draw: ImageDraw, corners: Sequence[float], line: int, shade: str, d
             draw.rectangle((left, y, left + line - 1, min(y + dash, y2)), fill=shade)
 
 
-def _tag(draw: ImageDraw, corners: Sequence[float], text: str, font: Any, shade: str, width: int) -> None:
+def _tag(
+    draw: ImageDraw.ImageDraw, corners: Sequence[float], text: str, font: ImageFont.FreeTypeFont, shade: str, width: int
+) -> None:
     """The text on a patch of colour: on the box's upper edge, or inside where there is no room above."""
     left, _, right, _ = draw.textbbox((0, 0), text, font=font)
     pad = max(1, font.size // 6)

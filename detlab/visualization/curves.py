@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,7 @@ from detlab.visualization.axes import log_values
 from detlab.visualization.style import FAINT, INK, colour, house_style, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NAMED_CLASSES = 12  # with more classes than colours, only the best and the worst are named
@@ -72,7 +73,7 @@ def metric_curves(history: Mapping[str, ArrayLike]) -> Figure:
 
 def _over_steps(history: Mapping[str, ArrayLike], names: list[str], title: str, unit: str, smooth: bool) -> Figure:
     steps = np.asarray(history["step"], float) if "step" in history else np.empty(0)
-    known: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+    known: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for name in names:
         values = np.asarray(history[name], float)
         logged = np.isfinite(values) & np.isfinite(steps)
@@ -121,5 +122,5 @@ def running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return (total[high] - total[low]) / (high - low)
 
 
-def _say(axes: Any, words: str) -> None:
+def _say(axes: Axes, words: str) -> None:
     axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=FAINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from html import escape
 
 WIDTH, HEIGHT = 180, 22  # units of the drawing
 MARGIN = 8
@@ -26,16 +27,10 @@ def interval_svg(
 
     middle = HEIGHT / 2
     parts = [
-        f'<svg class="interval" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_escaped(words)}">',
+        f'<svg class="interval" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(words)}">',
         f'<line class="axis" x1="0" x2="{WIDTH}" y1="{middle}" y2="{middle}"/>',
         f'<line class="zero" x1="{at(0)}" x2="{at(0)}" y1="1" y2="{HEIGHT - 1}"/>',
     ]
     if low is not None and high is not None:
         parts.append(f'<line class="range" x1="{at(low)}" x2="{at(high)}" y1="{middle}" y2="{middle}"/>')
     return "".join([*parts, f'<circle cx="{at(difference)}" cy="{middle}" r="4.5"/></svg>'])
-
-
-def _escaped(words: str) -> str:
-    from html import escape
-
-    return escape(words)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw
 
 from detlab.visualization.boxes import sans
 from detlab.visualization.style import FAINT, INK, colour
-
-if TYPE_CHECKING:
-    from PIL.ImageDraw import ImageDraw
 
 GAP = 16  # pixels around and between
 ROW = 26
@@ -24,7 +21,7 @@ def legend_height(names: Sequence[str], width: int) -> int:
 
 
 def draw_legend(
-    draw: ImageDraw, present: Sequence[int], classes: Sequence[str], left: int, top: int, width: int
+    draw: ImageDraw.ImageDraw, present: Sequence[int], classes: Sequence[str], left: int, top: int, width: int
 ) -> None:
     """A patch of colour and the name of each class in `present`, wrapped at `width` pixels."""
     rows, _ = _place([classes[k] for k in present], width)
@@ -36,8 +33,6 @@ def draw_legend(
 
 def with_legend(picture: NDArray[np.uint8], labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.uint8]:
     """``picture [H, W, 3]`` with the colours of the classes in ``labels [N]`` below it → ``[H', W, 3]``."""
-    from PIL import Image, ImageDraw
-
     present: list[int] = np.unique(np.asarray(labels, np.int64)).tolist()
     if not present:
         return picture
@@ -51,7 +46,7 @@ def with_legend(picture: NDArray[np.uint8], labels: ArrayLike, classes: Sequence
 
 def _place(names: Sequence[str], width: int) -> tuple[list[tuple[int, int, str]], int]:
     """Where each name goes, (x, y, name), and the height they take."""
-    placed: list[tuple[int, int, Any]] = []
+    placed: list[tuple[int, int, str]] = []
     x = y = 0
     for name in names:
         wide = 24 + int(sans(16).getlength(name)) + 20

@@ -6,14 +6,16 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from detlab.visualization.style import FAINT, INK, colour, house_style
+from detlab.visualization.style import FAINT, INK, colour, empty_figure, house_style
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 STATES = {1: "positive", 0: "negative", -1: "ignored"}
@@ -64,7 +66,7 @@ def draw_schemes(fit: Fit, separations: Mapping[str, ArrayLike]) -> Figure:
     """
     with house_style():
         rows = -(-len(separations) // 2)
-        figure = _figure(2 * PANEL_WIDTH, rows * PANEL_HEIGHT + 0.4)
+        figure = empty_figure(2 * PANEL_WIDTH, rows * PANEL_HEIGHT + 0.4)
         everything = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
         for number, (axes, (title, states)) in enumerate(zip(everything.flat, separations.items())):
             for low, high, state in regions(fit.scores, states):
@@ -83,7 +85,7 @@ def draw_schemes(fit: Fit, separations: Mapping[str, ArrayLike]) -> Figure:
 def draw_scored_anchors(fit: Fit, states: ArrayLike, picture: NDArray[np.uint8] | None = None) -> Figure:
     """The distribution of the scores of anchors with these states ``[N]``; at its left the picture, if there is one."""
     with house_style():
-        figure = _figure(2 * PANEL_WIDTH if picture is not None else 1.5 * PANEL_WIDTH, PANEL_HEIGHT + 0.9)
+        figure = empty_figure(2 * PANEL_WIDTH if picture is not None else 1.5 * PANEL_WIDTH, PANEL_HEIGHT + 0.9)
         columns = figure.subplots(1, 1 + (picture is not None), squeeze=False)[0]
         if picture is not None:
             columns[0].imshow(picture, interpolation="lanczos")
@@ -99,8 +101,8 @@ def draw_scored_anchors(fit: Fit, states: ArrayLike, picture: NDArray[np.uint8] 
     return figure
 
 
-def draw_fit(axes: Any, fit: Fit, states: NDArray[np.int64]) -> None:
-    """Histogram, both weighted densities and their sum on `axes` (matplotlib's), a stroke per anchor below."""
+def draw_fit(axes: Axes, fit: Fit, states: NDArray[np.int64]) -> None:
+    """Histogram, both weighted densities and their sum on `axes`, a stroke per anchor below."""
     left, right = axes_limits(fit)
     x = np.unique(np.concatenate([np.linspace(left, right, POINTS), *_around(fit, left, right)]))
     inside = fit.densities(x)
@@ -133,7 +135,7 @@ def add_legend(figure: Figure, present: set[int]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    entries: list[Any] = [
+    entries: list[Artist] = [
         Patch(color=FAINT, alpha=0.35, label="histogram"),
         Line2D([], [], color=SHADES[1], linewidth=2, label="positive Gaussian"),
         Line2D([], [], color=SHADES[0], linewidth=2, label="negative Gaussian"),
@@ -164,12 +166,3 @@ def _around(fit: Fit, left: float, right: float) -> list[NDArray[np.float64]]:
     """Places around each mean, near enough to one another that the peak of a narrow Gaussian is not missed."""
     steps = np.linspace(-4, 4, 81)
     return [np.clip(mean + steps * np.sqrt(spread), left, right) for mean, spread in zip(fit.means, fit.variances)]
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from detlab.visualization.style import INK, PALETTE, house_style
 
@@ -19,8 +20,6 @@ def png_bytes(picture: NDArray[np.uint8] | Figure, dpi: int = 130) -> bytes:
     """A uint8 array ``[H, W, 3]`` or a figure (at `dpi`) as PNG."""
     buffer = io.BytesIO()
     if isinstance(picture, np.ndarray):
-        from PIL import Image
-
         Image.fromarray(picture).save(buffer, "PNG", optimize=True)
     else:
         with house_style():

@@ -15,14 +15,16 @@ from detlab.visualization.axes import log_values
 from detlab.visualization.style import FAINT, INK, colour, house_style, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 Style = Literal["line", "dashed", "dots"]
 
 PANEL_WIDTH, HEIGHT = 4.6, 3.7  # inches
 FEW = 25  # dots that are drawn large
 COLUMNS = ("panel", "series", "x", "y", "low", "high")
-_STYLES: dict[Style, dict[str, Any]] = {
+_STYLES: dict[Style, dict[str, Any]] = {  # arguments of matplotlib's plot
     "line": {},
     "dashed": {"linestyle": (0, (4, 2))},
     "dots": {"linestyle": "none", "marker": "o", "alpha": 0.75, "markeredgewidth": 0},
@@ -61,18 +63,18 @@ class Panel:
     ticks: Mapping[str, float] | None = None
 
 
-def over_seeds(name: str, x: ArrayLike, values: ArrayLike, **look: Any) -> Series:
+def over_seeds(name: str, x: ArrayLike, values: ArrayLike, *, colour: int | None = 0, marked: bool = False) -> Series:
     """The mean of ``values [seeds, N]`` and the band from the least to the largest; a seed's nan is left out."""
     y = np.ma.masked_invalid(np.atleast_2d(np.asarray(values, float)))
     mean, low, high = (part.filled(np.nan) for part in (y.mean(0), y.min(0), y.max(0)))
-    return Series(name, np.asarray(x, float), mean, low, high, **look)
+    return Series(name, np.asarray(x, float), mean, low, high, colour=colour, marked=marked)
 
 
 def draw_panels(panels: Sequence[Panel]) -> Figure:
     """The panels from left to right, with one legend below that names each series once."""
     with house_style():
         figure, everything = new_figure(max(PANEL_WIDTH * len(panels), 5.4), HEIGHT, len(panels))
-        handles: dict[str, Any] = {}
+        handles: dict[str, Line2D] = {}
         for axes, panel in zip(everything, panels):
             if panel.level is not None:
                 axes.axhline(panel.level, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
@@ -91,7 +93,7 @@ def draw_panels(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-def _draw(axes: Any, series: Series) -> Any:
+def _draw(axes: Axes, series: Series) -> Line2D:
     shade = INK if series.colour is None else colour(series.colour)
     if series.low is not None and series.high is not None:
         axes.fill_between(series.x, series.low, series.high, color=shade, alpha=0.2, linewidth=0)

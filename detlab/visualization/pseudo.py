@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 from detlab.visualization.boxes import draw_boxes
 
@@ -22,10 +23,8 @@ def pseudo_beside_labels(
     *,
     side: int = 480,
 ) -> NDArray[np.uint8]:
-    """A copy of ``image [H, W, 3]`` with labelled boxes (``[G, 4]`` xyxy pixels) green and pseudo-labels (``[N, 4]``)
+    """A copy of ``image [H, W, 3]`` with labeled boxes (``[G, 4]`` xyxy pixels) green and pseudo-labels (``[N, 4]``)
     violet, each with its class's name; small pictures are enlarged to a longer side of `side` pixels."""
-    from PIL import Image
-
     factor = max(1.0, side / max(image.shape[:2]))
     size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
     canvas = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import colorsys
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
+
+Setting = str | float | bool | None
 
 INK = "#22272e"  # text and axes
 FAINT = "#8a939f"  # what should stand back: grids, raw values under a smoothed line
@@ -20,7 +23,7 @@ PALETTE = (
     "#882255", "#999933", "#332288", "#661100", "#117733", "#f0e442",
 )  # fmt: skip
 
-_SETTINGS: dict[str, Any] = {
+_SETTINGS: dict[RcKeyType, Setting] = {
     "axes.axisbelow": True,
     "axes.edgecolor": FAINT,
     "axes.grid": True,
@@ -66,15 +69,20 @@ def house_style(svg_salt: str | None = None) -> AbstractContextManager[None]:
     """The style, inside a ``with``; `svg_salt` enters the ids of an SVG."""
     from matplotlib import rc_context
 
-    settings: Any = {**_SETTINGS, "svg.hashsalt": svg_salt}
-    return rc_context(settings)
+    return rc_context({**_SETTINGS, "svg.hashsalt": svg_salt})
 
 
-def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of that many inches with `columns` axes side by side. Draw inside `house_style()`."""
+def empty_figure(width: float, height: float) -> Figure:
+    """A figure of that many inches without axes. Draw inside `house_style()`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of that many inches with `columns` axes side by side. Draw inside `house_style()`."""
+    figure = empty_figure(width, height)
     return figure, list(figure.subplots(1, columns, squeeze=False)[0])

@@ -103,7 +103,7 @@ def compare_at_end(run: Path, rounds: int) -> None:
         each.load_state_dict(weights, strict=False)  # the baseline has no classifier
     times = alternate([step_of(each, cycle(few)) for each in modules], rounds)
     print(f"{run}: {statistics.median(times[0]) * 1000:.0f} ms with all that is unlabelled as background")
-    watched = ", ".join(f"{float(count):.1f} {name}" for name, count in module.pseudo.watched.items())
+    watched = ", ".join(f"{float(count):.1f} {name}" for name, count in module.pseudo_labels.log_metrics.items())
     print(f"  the proxy, {watched} in the last batch: {ratio(times[1], times[0]):.3f} of that")
 
 
@@ -111,7 +111,7 @@ def built(cfg: Any) -> tuple[Any, Iterator[Batch]]:
     torch.manual_seed(0)
     data = build_datamodule(cfg)
     module = build_module(cfg, data.train_index and data.classes, training=True)
-    module.pseudo.prepare(data)
+    module.pseudo_labels.prepare(data)
     return module, iter(data.train_dataloader())
 
 

@@ -22,7 +22,7 @@ from training_step import alternate
 
 from detlab.config.instantiate import build_datamodule, build_module
 from detlab.config.launch import CONFIG_DIR
-from detlab.pseudo_labels.base import Treatment
+from detlab.pseudo_labels.base import PseudoLabelCallback
 from detlab.pseudo_labels.teacher import unlabelled
 
 METHODS = {
@@ -50,16 +50,16 @@ def compare(name: str, words: list[str], rounds: int) -> None:
     student = build_module(cfg, data.train_index and data.classes, training=True)
     student.log = student.log_dict = lambda *_, **__: None
     plain = deepcopy(student)
-    plain.pseudo = Treatment()
-    student.pseudo.teachers = [deepcopy(plain).eval().requires_grad_(False)]
+    plain.pseudo_labels = PseudoLabelCallback()
+    student.pseudo_labels.teachers = [deepcopy(plain).eval().requires_grad_(False)]
     batch = next(iter(data.train_dataloader()))
-    given = student.pseudo.before_forward(batch, 0)  # the same pictures, with the teacher's boxes as labels
+    given = student.pseudo_labels.before_forward(batch, 0)  # the same pictures, with the teacher's boxes as labels
     alone = unlabelled(batch.targets)
     assert batch.views is not None
     assert len(batch.views) == int(alone.sum()) == len(batch) // 2
 
     def look() -> None:
-        student.pseudo.detect(batch.views, batch.sizes[alone])
+        student.pseudo_labels.detect(batch.views, batch.sizes[alone])
 
     def supervised() -> None:
         plain.detector.zero_grad()

@@ -91,7 +91,7 @@ def detlab_step(model: FasterRCNN, images: Tensor, targets: list[Targets]) -> St
         first = model.propose(model.features(images), sizes)
         assignment = assigner(first.anchors, [of_one_class(t) for t in targets])
         matched = gather_objects(first.anchors, targets, assignment, first.predictions)
-        losses = criterion(matched, model.learn(first, targets))
+        losses = criterion(matched, model.second_stage(first, targets))
         optimiser.zero_grad()
         sum(losses.values(), torch.zeros(())).backward()
         optimiser.step()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from detlab.commands.anchors import anchors, best_iou, check, cluster
+from detlab.commands.anchors import anchors, check
 from detlab.config.launch import CONFIG_DIR
 
 TOY = ["scale=mini", "data.train=40", "data.val=2", "data.test=2", "data.size=64", "data.objects=[1,3]", "repeats=3"]
@@ -18,25 +18,6 @@ TOY = ["scale=mini", "data.train=40", "data.val=2", "data.test=2", "data.size=64
 def composed(*overrides: str):
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose("anchors", list(overrides))
-
-
-def test_shapes_that_boxes_gather_around_are_found_again() -> None:
-    rng = np.random.default_rng(0)
-    true = np.array([[10, 20], [30, 12], [40, 45], [90, 30], [100, 150], [300, 200]], float)
-    sides = (true[:, None] * np.exp(rng.normal(0, 0.03, (6, 200, 2)))).reshape(-1, 2)
-    found = cluster(sides, 6)
-    assert np.abs(found / true - 1).max() < 0.05
-    assert (np.diff(found.prod(1)) > 0).all()
-    assert np.array_equal(found, cluster(sides, 6))  # the same seed, the same shapes
-
-
-def test_best_iou_by_hand() -> None:
-    """10 × 10 in 20 × 10: a half; 10 × 10 with 5 × 20: 50 of 150."""
-    sides, shapes = np.array([[10.0, 10], [5, 20], [20, 10]]), np.array([[20.0, 10], [5, 20]])
-    best, which = best_iou(sides, shapes)
-    assert best.tolist() == [0.5, 1.0, 1.0]
-    assert which.tolist() == [0, 1, 0]
-    assert best_iou(sides[:1], shapes[1:])[0].tolist() == [pytest.approx(1 / 3)]
 
 
 def test_on_a_data_set_as_the_training_resizes_it(tmp_path, monkeypatch) -> None:

@@ -77,7 +77,7 @@ def test_on_the_command_line(detlab, toy) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["method=alrp"], "ALRPCriterion has no localisation loss of its own"),
+        (["method=alrp"], "ALRPCriterion has no localization loss of its own"),
         (["batches=0"], "batches=0"),
         (["lambdas=[-1.0]"], "lambdas"),
         (["lambdas=[]"], "lambdas"),

@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from detlab.commands import cost
+from detlab.config import cost
 from detlab.config.launch import CONFIG_DIR
 from detlab.config.schema import KEYS, validate
 from detlab.errors import UserError
@@ -207,7 +207,7 @@ def test_a_recipe_for_gpus_is_measured_on_what_there_is(monkeypatch):
 
 def test_a_row_filed_under_another_name_is_refused():
     with pytest.raises(UserError, match="name is 'other'"):
-        cost.check(composed("name=other"), "baselines/anchors/one_giou")
+        cost.check_cost(composed("name=other"), "baselines/anchors/one_giou")
     validate(composed(), "cost")
 
 

@@ -15,7 +15,7 @@ import pytest
 import wandb
 import wandb_workspaces.workspaces as ws
 
-from detlab.commands.dashboard import build, save, specification
+from detlab.reporting.dashboard import build, save, specification
 
 TABLE = "baselines/anchors"
 

@@ -11,14 +11,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
-from detlab.commands.label import _refuse_data_folders
 from detlab.config.load_run import load_finished
 from detlab.data.formats.coco import read_coco, to_coco
 from detlab.data.formats.voc import VocSource
 from detlab.data.index import AnnotationIndex
 from detlab.data.sources.merge import MergeSource
+from detlab.engine.autolabel import refuse_data_folders
 from detlab.errors import UserError
 from detlab.proxy_classifier import ProxyClassifier, save
 
@@ -282,7 +281,7 @@ def test_pictures_in_the_working_directory_do_not_forbid_folders_below_it(
 ) -> None:
     (tmp_path / "inner").mkdir()
     monkeypatch.chdir(tmp_path)
-    data = OmegaConf.create({"root": "."})
-    _refuse_data_folders(Path("runs/labels"), SimpleNamespace(paths=[tmp_path / "a.jpg"]), data)
+    data = {"root": "."}
+    refuse_data_folders(Path("runs/labels"), SimpleNamespace(paths=[tmp_path / "a.jpg"]), data)
     with pytest.raises(UserError, match=f"output=inner/labels lies in the data set's own folder {tmp_path}/inner;"):
-        _refuse_data_folders(Path("inner/labels"), SimpleNamespace(paths=["a.jpg", "inner/b.jpg"]), data)
+        refuse_data_folders(Path("inner/labels"), SimpleNamespace(paths=["a.jpg", "inner/b.jpg"]), data)

@@ -38,7 +38,7 @@ def test_on_a_picture(detlab):
     assert content["categories"] == [{"id": 1, "name": "blue"}, {"id": 2, "name": "red"}]
     shown = sum(record["score"] >= 0.2 for record in content["annotations"])
     assert 0 < shown < len(content["annotations"])
-    assert f"{shown} boxes with score ≥ 0.2 on 1 pictures: {folder}" in result.out
+    assert f"{shown} boxes with score ≥ 0.2 on 1 images: {folder}" in result.out
     assert Path(PICTURE).read_bytes() == before
 
 

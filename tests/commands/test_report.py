@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from detlab.commands.report import named
+from detlab.config.overrides import name_source
 
 STUDY = """title: Which box loss
 source: Somebody et al., Table 2
@@ -216,14 +216,14 @@ def test_a_page_that_cannot_be_written(detlab, bench):
 
 def test_the_bare_word_is_the_source(tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    assert named(["runs/x/seed=0"]) == ["source=runs/x/seed=0"]
-    assert named(["setting=paper", "demo"]) == ["setting=paper", "source=demo"]
-    assert named(["--cfg", "job", "demo"]) == ["--cfg", "job", "source=demo"]
-    assert named(["source=demo"]) == ["source=demo"]
-    assert named(["seed=0"]) == ["seed=0"]
+    assert name_source(["runs/x/seed=0"]) == ["source=runs/x/seed=0"]
+    assert name_source(["setting=paper", "demo"]) == ["setting=paper", "source=demo"]
+    assert name_source(["--cfg", "job", "demo"]) == ["--cfg", "job", "source=demo"]
+    assert name_source(["source=demo"]) == ["source=demo"]
+    assert name_source(["seed=0"]) == ["seed=0"]
     Path("seed=0").mkdir()
-    assert named(["seed=0"]) == ["source=seed=0"]
-    assert named([]) == []
+    assert name_source(["seed=0"]) == ["source=seed=0"]
+    assert name_source([]) == []
 
 
 def test_values_are_those_of_numpy(detlab, bench):

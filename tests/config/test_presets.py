@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hydra import compose, initialize_config_dir
 
-from detlab.config.launch import CONFIG_DIR, groups, options_of
+from detlab.config.groups import groups, options_of
+from detlab.config.launch import CONFIG_DIR
 from detlab.config.presets import Preset, read_presets
 
 COUNT = 140  # files below conf/ that are no rows of tables

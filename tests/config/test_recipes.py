@@ -341,7 +341,9 @@ def test_every_study_can_be_read(path):
         ("iou_balanced/table2/both", "loss.localization.lambda_", 1.5),
         ("alrp/table2/alrp_iou", "loss.self_balance", False),
         ("alrp/table2/alrp_iou", "loss.kind", "iou"),
+        ("alrp/table2/alrp_iou", "detector.coder.weights", [10, 10, 5, 5]),
         ("alrp/table2/alrp_iou_sb", "loss.self_balance", True),
+        ("alrp/table2/alrp_iou_sb", "detector.coder.weights", [10, 10, 5, 5]),
         ("alrp/table2/alrp_iou_sb_sgd", "schedule.optimizer", "sgd"),
         ("alrp/table2/alrp_iou_sgd", "loss.self_balance", False),
         ("alrp/table2/ap_loss_code", "loss.localization.beta", 1.0),
@@ -349,6 +351,7 @@ def test_every_study_can_be_read(path):
         ("alrp/table2/ap_loss", "detector.coder.weights", [1, 1, 1, 1]),
         ("alrp/table2/alrp_giou_sb", "loss.kind", "giou"),
         ("alrp/table2/alrp_giou_sb", "postprocess.score_threshold", 0.0),
+        ("alrp/table2/alrp_giou_sb", "detector.coder.weights", [10, 10, 5, 5]),
         ("alrp/atss/one_atss", "assigner._target_", "detlab.assigners.atss.ATSS"),
         ("paa/table1_right/iou", "assigner.center_inside", True),
         ("paa/table1_right/iou", "loss.localization_weight", 2.0),
@@ -367,6 +370,29 @@ def test_every_study_can_be_read(path):
 )
 def test_rows_are_what_they_are_called(row, key, value):
     assert OmegaConf.select(composed(f"experiment={row}"), key) == value
+
+
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+@pytest.mark.parametrize(("control", "student"), [("control_plain", "plain"), ("control", "ca_re_dt")])
+def test_a_control_is_its_student_without_pseudo_labels(control, student, scale):
+    """The same weights to begin with, as many iterations, the strong view; but labeled images alone."""
+    ours, other = (
+        OmegaConf.to_container(composed(f"experiment=certainty/table5/{row}", f"scale={scale}"), resolve=True)
+        for row in (control, student)
+    )
+    assert ours["start_from"] == other["pseudo"]["teacher"]
+    assert ours["data"] == other["data"] | {"only": "labelled"}
+    assert ours["loader"] | {"labeled_view": "weak"} == other["loader"]
+    differ = {key for key in other if ours.get(key) != other[key]}
+    assert differ == {"name", "run_dir", "start_from", "data", "loader", "pseudo", "view", "stage_one"}
+    claims = [claim.text for claim in read_study("certainty/table5").claims]
+    assert f"AP: {student} > {control}" in claims
+
+
+def test_students_see_labeled_images_weakly_unless_told_otherwise():
+    student = ("data=scenes_semi", "method=faster_rcnn", "pseudo=teacher")
+    for words, view in (([], "weak"), (["loader.labeled_view=strong"], "strong")):
+        assert build_datamodule(composed(*student, *words)).labeled_view == view
 
 
 def test_rows_of_fig_3_b_and_d_are_told_from_runs_of_what_the_letters_meant_once(tmp_path):

@@ -49,7 +49,7 @@ def measured_in_views(folder: str, scales: tuple[float, ...]) -> float:
     """What a test at several scales measures: of the view that is the picture as it is, if there is one."""
     module, pictures = detector_and_pictures(folder)
     module.testing = MultiScale(scales)
-    error = module.metrics["test_iou_error"]
+    error = module.evaluation.metrics["test_iou_error"]
     error.update(torch.empty(0), torch.empty(0))
     for batch in pictures:
         module.detect(batch, "test")

@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from detlab.engine.run_folder import RunFolder, config_hash, differences, identity, write_atomic
+from detlab.data.files import write_atomic
+from detlab.engine.run_folder import RunFolder, config_hash, differences, identity
 from detlab.errors import UserError
 
 

@@ -17,7 +17,7 @@ from detlab.engine.module import LitDetector
 from detlab.errors import UserError
 from detlab.models.backbones.resnet import ResNet, SmallBackbone
 from detlab.profiling.flops import count_flops
-from detlab.profiling.measure import BOXES, check_gradients, damp, measure, synthetic_samples
+from detlab.profiling.measure import BOXES, check_gradients, damp, images_that_fit, measure, synthetic_samples
 
 TRAINER: dict[str, Any] = {"accelerator": "cpu", "gradient_clip_val": 1.0}
 
@@ -145,3 +145,10 @@ def test_backbones_that_normalise_are_left_alone():
         before = {name: value.clone() for name, value in backbone.state_dict().items()}
         damp(backbone)
         assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+def test_a_cpu_measures_as_many_images_as_its_memory_takes():
+    assert images_that_fit(16, 100 * 100, cuda=False) == 16
+    assert images_that_fit(16, 500_000, cuda=False) == 4
+    assert images_that_fit(16, 3_000_000, cuda=False) == 1
+    assert images_that_fit(16, 3_000_000, cuda=True) == 16

@@ -10,11 +10,11 @@ import pytest
 import torch
 import yaml
 
+from detlab.engine.classifier_task import ProxyTask
+from detlab.engine.classifier_training import ignored_settings
 from detlab.engine.optim import Schedule
 from detlab.proxy_classifier import load_classifier
 from detlab.proxy_classifier.crops import CropRecipe
-from detlab.proxy_classifier.run import passed_over
-from detlab.proxy_classifier.task import ProxyTask
 
 TOY = [
     "task=proxy", "task.width=0.25", "task.clusters=2", "task.batch_size=8", "task.schedule.iterations=4",
@@ -87,9 +87,9 @@ def test_without_any_reject_a_warning_says_so(voc: Path, caplog: pytest.LogCaptu
     data = DetectionDataModule(source, Pipeline(), Pipeline())
     task(crops=CropRecipe(background=1.0)).build(data, seed=0)
     assert not caplog.text
-    lit, _ = task().build(data, seed=0)
+    classifier, _ = task().build(data, seed=0)
     assert "nothing teaches the classifier to reject" in caplog.text
-    assert lit.classifier.classes == ["blue", "red"]
+    assert classifier.classes == ["blue", "red"]
 
 
 def task(**changes: Any) -> ProxyTask:
@@ -132,7 +132,7 @@ def test_mistakes_get_one_sentence(detlab, squares: list[str], wrong: str, words
 
 
 def test_settings_of_a_detectors_schedule_are_said_not_to_count() -> None:
-    (words,) = passed_over(["schedule.iterations=400", "task.schedule.lr=0.1", "seed=1"], iterations=5000)
+    (words,) = ignored_settings(["schedule.iterations=400", "task.schedule.lr=0.1", "seed=1"], iterations=5000)
     assert "schedule.iterations is a detector's" in words
     assert "task.schedule.iterations" in words
     assert "5000" in words

@@ -22,8 +22,8 @@ def seen_by_the_losses(config: Any, batch: Batch, treatment: ProxyPseudoLabels |
     torch.manual_seed(0)
     module = build_module(config, NAMES, training=False)
     if treatment is not None:
-        module.pseudo = treatment
-        treatment.begin(NAMES)
+        module.pseudo_labels = treatment
+        treatment.bind(NAMES)
     given: list[Matched] = []
     module.criterion.register_forward_pre_hook(lambda _, arguments: given.extend(arguments))  # type: ignore[operator]
     logged = step(module.train(), batch)
@@ -35,8 +35,8 @@ def test_a_pseudo_label_gets_the_anchors_of_a_labelled_box(config) -> None:
     """In pictures without a labelled object, whatever is positive is so by the classifier's word."""
     treatment = ProxyPseudoLabels(Sure(), start=0, min_score=0.0, cap=2, nms=0.3, neighbours="assigned")
     found: list[Any] = []
-    add = treatment.add_boxes
-    treatment.add_boxes = lambda targets, labels: found.append(labels) or add(targets, labels)  # type: ignore[method-assign]
+    add = treatment.append_pseudo_boxes
+    treatment.append_pseudo_boxes = lambda targets, labels: found.append(labels) or add(targets, labels)  # type: ignore[method-assign]
     batch = batch_of([True, False, True])
     matched, logged = seen_by_the_losses(config, batch, treatment)
     (labels,) = found

@@ -8,10 +8,9 @@ from detlab.losses.classification import CrossEntropy, cross_entropy_elementwise
 from detlab.losses.criterion import labelled_and_positives
 from detlab.losses.ranking_classification import ranking_targets
 from detlab.ops.matching import gather
-from detlab.pseudo_labels.base import PseudoLabels
-from detlab.pseudo_labels.matched_targets import amend
+from detlab.pseudo_labels.matched_targets import apply_to_matches
 from detlab.pseudo_labels.none import AllBackground
-from detlab.structures import Anchors, Assignment, Matched, Predictions, Targets
+from detlab.structures import Anchors, Assignment, Matched, Predictions, PseudoLabels, Targets
 
 CLASSES, ANCHORS = 3, 6
 
@@ -22,7 +21,7 @@ def matched(masked: bool) -> Matched:
     known = Targets.of(boxes[:1], torch.tensor([0]), CLASSES, annotated=torch.tensor([True, False, True]))
     targets = [known, known]
     if not masked:
-        targets = AllBackground().treat(targets)
+        targets = AllBackground().transform_targets(targets)
     index = torch.full((2, ANCHORS), -1)
     index[0, 1], index[1, 2], index[1, 3] = 0, 0, -2
     predictions = Predictions(
@@ -41,15 +40,15 @@ LABELS = PseudoLabels(
     boxes=torch.zeros(3, 4),
     probs=torch.tensor([[0.1, 0.8, 0.0], [0.05, 0.9, 0.0], [0.85, 0.0, 0.1]]),
     objectness=torch.tensor([0.8, 0.9, 0.85]),
-    owner=torch.tensor([1, 4, 5]),
-    spared=torch.tensor([[0, 0, 4], [1, 2, 5]]),  # the second has an object of its own
+    source_anchor=torch.tensor([1, 4, 5]),
+    ignored=torch.tensor([[0, 0, 4], [1, 2, 5]]),  # the second has an object of its own
 )
 
 
 def test_targets_and_weights() -> None:
     for masked in (False, True):
         before = matched(masked)
-        after = amend(before, LABELS)
+        after = apply_to_matches(before, LABELS)
         assert after.class_targets is not None
         assert after.object_targets is not None
         assert after.object_weights is not None
@@ -74,7 +73,7 @@ def test_targets_and_weights() -> None:
 
 def test_the_false_negative_signal_is_gone() -> None:
     """The gradient of a labelled prediction is that of its soft target, of a spared one zero."""
-    after = amend(matched(False), LABELS)
+    after = apply_to_matches(matched(False), LABELS)
     CrossEntropy()(after).backward()
     gradient = after.logits.grad
     assert gradient is not None
@@ -84,14 +83,14 @@ def test_the_false_negative_signal_is_gone() -> None:
 
 
 def test_the_loss_is_the_weighted_sum() -> None:
-    after = amend(matched(True), LABELS)
+    after = apply_to_matches(matched(True), LABELS)
     assert after.class_targets is not None
     expected = (cross_entropy_elementwise(after.logits, after.class_targets) * after.class_weights).sum()
     torch.testing.assert_close(CrossEntropy()(after), expected)
 
 
 def test_a_ranking_leaves_them_out() -> None:
-    targets, kept = ranking_targets(amend(matched(False), LABELS))
+    targets, kept = ranking_targets(apply_to_matches(matched(False), LABELS))
     assert targets[0, 4].tolist() == [-1, -1, 0]  # two classes have a soft target, the third is background
     assert targets[0, 1].tolist() == [1, 0, 0]
     assert targets[0, 0].tolist() == [-1, -1, -1]
@@ -104,9 +103,9 @@ def test_ignored_anchors_and_neighbours_of_objects_stay_as_they_are() -> None:
     at = torch.tensor([1, 1])
     more = LABELS._replace(
         image=at, anchor=torch.tensor([3, 4]), boxes=torch.zeros(2, 4), probs=LABELS.probs[:2],
-        objectness=LABELS.objectness[:2], owner=torch.tensor([3, 2]), spared=torch.tensor([[1, 0, 2]]),
+        objectness=LABELS.objectness[:2], source_anchor=torch.tensor([3, 2]), ignored=torch.tensor([[1, 0, 2]]),
     )  # fmt: skip
-    after = amend(before, more)
+    after = apply_to_matches(before, more)
     assert torch.equal(after.class_weights, before.class_weights)
     assert after.class_targets is not None
     assert after.class_targets.sum() == 2  # the two objects
@@ -115,7 +114,7 @@ def test_ignored_anchors_and_neighbours_of_objects_stay_as_they_are() -> None:
 
 
 def test_losses_of_classes_count_them_and_losses_of_boxes_do_not() -> None:
-    after = amend(matched(False), LABELS)
+    after = apply_to_matches(matched(False), LABELS)
     assert after.pseudo == 2
     labelled, positives = labelled_and_positives(after)
     assert (float(labelled), float(positives)) == (4, 2)
@@ -125,6 +124,6 @@ def test_losses_of_classes_count_them_and_losses_of_boxes_do_not() -> None:
 
 def test_nothing_to_do() -> None:
     before = matched(True)
-    assert amend(before, None) is before
+    assert apply_to_matches(before, None) is before
     empty = PseudoLabels(*(field[:0] for field in LABELS))
-    assert amend(before, empty) is before
+    assert apply_to_matches(before, empty) is before

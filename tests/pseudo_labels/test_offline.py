@@ -45,7 +45,7 @@ def prepared(halves, detectors, **more) -> tuple[DetectionDataModule, OfflineLab
     data = datamodule(MergeSource(**halves))
     data.setup()
     treatment = OfflineLabels(detectors, accelerator="cpu", **more)
-    treatment.begin(data.classes)
+    treatment.bind(data.classes)
     treatment.prepare(data)
     return data, treatment
 
@@ -75,7 +75,7 @@ def test_each_detector_labels_what_others_left_out(halves):
     first, second = treatment.summary
     assert first.startswith(f"Finished detectors added {added} labels to the 4 training images that lack some, in ")
     assert second.startswith("Of these labels ")
-    assert treatment.watched == {}
+    assert treatment.log_metrics == {}
 
 
 def test_how_right_they_are(halves):
@@ -133,7 +133,7 @@ def test_nothing_is_missing_in_labelled_images():
     data.setup()
     before = data.train_index
     treatment = OfflineLabels([BLUE], accelerator="cpu")
-    treatment.begin(data.classes)
+    treatment.bind(data.classes)
     treatment.prepare(data)
     np.testing.assert_array_equal(data.train_index.boxes, before.boxes)
     assert treatment.summary == ["No label is missing in the training images: finished detectors had nothing to add."]
@@ -141,7 +141,7 @@ def test_nothing_is_missing_in_labelled_images():
 
 def test_every_image_counts_as_annotated():
     targets = Targets.of(torch.zeros(0, 4), torch.zeros(0), 2, annotated=torch.tensor([True, False]))
-    assert OfflineLabels([BLUE]).treat([targets])[0].annotated.all()
+    assert OfflineLabels([BLUE]).transform_targets([targets])[0].annotated.all()
     assert not targets.annotated.all()
 
 
@@ -150,7 +150,7 @@ def test_pictures_that_cannot_be_read_are_left_out_if_the_data_says_so(halves):
     data = datamodule(MergeSource(**halves, on_error="skip_image"))
     data.setup()
     treatment = OfflineLabels([BLUE], score=0.0, accelerator="cpu")
-    treatment.begin(data.classes)
+    treatment.bind(data.classes)
     treatment.prepare(data)
     counts = data.train_index.counts
     assert counts[0] == 1
@@ -207,9 +207,9 @@ def test_what_cannot_label_is_refused_at_once(detectors, spoil, answer):
 
 def test_classes_that_the_data_does_not_have_are_refused():
     with pytest.raises(UserError, match=r"\[0\]\.classes: the training data has no class 'blue' \(valid: green, red"):
-        OfflineLabels([BLUE]).begin(["red", "green"])
+        OfflineLabels([BLUE]).bind(["red", "green"])
     with pytest.raises(UserError, match=r"none of the classes that its detector knows \(blue, red\); leave it out"):
-        OfflineLabels([{"run": "run"}]).begin(["green"])
+        OfflineLabels([{"run": "run"}]).bind(["green"])
 
 
 @pytest.mark.parametrize("bad", [{"score": 1.5}, {"max_iou": -0.1}])

@@ -113,7 +113,7 @@ def literal(batch: Batch, predictions: Predictions, treatment: ProxyPseudoLabels
 def treatment(**changes: Any) -> ProxyPseudoLabels:
     settings: dict[str, Any] = {"start": 0, "nms": None, "cap": None, "min_score": 0.0, "confidence": 0.5}
     result = ProxyPseudoLabels(Toy(), **(settings | changes))
-    result.begin(NAMES)
+    result.bind(NAMES)
     return result
 
 
@@ -131,7 +131,7 @@ def test_equals_the_loop(seed: int, objectness: bool, changes: dict[str, Any]) -
     batch, predictions, anchors = scene(seed, objectness=objectness)
     own = treatment(**changes)
     expected = literal(batch, predictions, own)
-    labels = own.after_forward(batch, anchors, predictions, 0)
+    labels = own.predict_pseudo_labels(batch, anchors, predictions, 0)
     assert labels is not None
     found = {
         (int(i), int(a)): (p, float(o))
@@ -141,7 +141,7 @@ def test_equals_the_loop(seed: int, objectness: bool, changes: dict[str, Any]) -
     for key, (probs, surety) in expected.items():
         torch.testing.assert_close(found[key][0], probs, rtol=1e-5, atol=1e-6)
         assert found[key][1] == pytest.approx(surety, rel=1e-5)
-    assert float(own.watched["pseudo_labels_per_image"]) == pytest.approx(len(expected) / 3)
+    assert float(own.log_metrics["pseudo_labels_per_image"]) == pytest.approx(len(expected) / 3)
 
 
 def test_some_are_labelled_in_those_tests() -> None:
@@ -230,13 +230,13 @@ def test_an_anchor_goes_to_the_region_it_overlaps_most(
 
 def test_neighbours_share_the_label_or_are_spared() -> None:
     batch, predictions, anchors = scene(2)
-    alone = treatment(nms=0.3, neighbours="background").after_forward(batch, anchors, predictions, 0)
-    shared = treatment(nms=0.3, neighbours="label").after_forward(batch, anchors, predictions, 0)
-    spared = treatment(nms=0.3, neighbours="spare").after_forward(batch, anchors, predictions, 0)
+    alone = treatment(nms=0.3, neighbours="background").predict_pseudo_labels(batch, anchors, predictions, 0)
+    shared = treatment(nms=0.3, neighbours="label").predict_pseudo_labels(batch, anchors, predictions, 0)
+    spared = treatment(nms=0.3, neighbours="spare").predict_pseudo_labels(batch, anchors, predictions, 0)
     assert alone is not None
     assert shared is not None
     assert spared is not None
-    assert len(alone.spared) == 0
+    assert len(alone.ignored) == 0
     own = set(zip(alone.image.tolist(), alone.anchor.tolist()))
     expected = {}
     for image in range(3):
@@ -249,8 +249,8 @@ def test_neighbours_share_the_label_or_are_spared() -> None:
         for anchor in range(80):
             if float(iou[anchor].max()) >= 0.3 or (image, anchor) in own:
                 expected[image, anchor] = int(mine[int(iou[anchor].argmax())])
-    assert {(image, anchor) for image, anchor, _ in spared.spared.tolist()} == expected.keys()
-    for image, anchor, owner in spared.spared.tolist():
+    assert {(image, anchor) for image, anchor, _ in spared.ignored.tolist()} == expected.keys()
+    for image, anchor, owner in spared.ignored.tolist():
         if (image, anchor) not in own:
             assert owner == int(alone.anchor[expected[image, anchor]])
     assert len(expected) > len(own)
@@ -265,14 +265,14 @@ def test_neighbours_share_the_label_or_are_spared() -> None:
 
 
 def test_neighbours_of_a_dense_detector_are_assigned_those_of_yolo_spared() -> None:
-    for objectness, by_boxes in ((True, False), (False, True)):
+    for objectness, as_boxes in ((True, False), (False, True)):
         batch, predictions, anchors = scene(2, objectness=objectness)
         own = treatment(nms=0.3, neighbours="auto")
-        found = own.after_forward(batch, anchors, predictions, 0)
+        found = own.predict_pseudo_labels(batch, anchors, predictions, 0)
         assert found is not None
         assert found.size > 0
-        assert own.by_boxes == by_boxes
-        assert (len(found.spared) == 0) == by_boxes
+        assert own.as_boxes == as_boxes
+        assert (len(found.ignored) == 0) == as_boxes
 
 
 @pytest.mark.parametrize("neighbours", ["spare", "background", "assigned"])
@@ -288,38 +288,38 @@ def test_regions_that_show_a_class_but_not_surely_are_spared(neighbours: str) ->
             (sure if max(said[:-1]) >= 0.7 else doubtful).add((image, anchor))
     assert sure
     assert doubtful
-    paper = own.after_forward(batch, anchors, predictions, 0)
+    paper = own.predict_pseudo_labels(batch, anchors, predictions, 0)
     assert paper is not None
     assert set(zip(paper.image.tolist(), paper.anchor.tolist())) == sure
 
     spare = treatment(nms=0.3, cap=10, confidence=0.7, neighbours=neighbours, unsure="spare")
-    found = spare.after_forward(batch, anchors, predictions, 0)
+    found = spare.predict_pseudo_labels(batch, anchors, predictions, 0)
     assert found is not None
-    assert spare.find(batch, predictions).size == len(sure)  # no labels of what it doubts
+    assert spare.label_batch(batch, predictions).size == len(sure)  # no labels of what it doubts
     rows = list(zip(found.image.tolist(), found.anchor.tolist(), found.objectness.tolist()))
     assert {row[:2] for row in rows if row[2] > 0} == sure
     if neighbours == "assigned":
         assert {row[:2] for row in rows if row[2] == 0} == doubtful
-        boxes = spare.add_boxes(spare.treat(batch.targets), found)
+        boxes = spare.append_pseudo_boxes(spare.transform_targets(batch.targets), found)
         assert sum(int((t.weights == 0).sum()) for t in boxes) == len(doubtful)
         return
     assert all(row[2] > 0 for row in rows)
-    before = {tuple(row) for row in paper.spared.tolist()}
-    own_anchors = {(image, anchor) for image, anchor, owner in found.spared.tolist() if anchor == owner}
+    before = {tuple(row) for row in paper.ignored.tolist()}
+    own_anchors = {(image, anchor) for image, anchor, owner in found.ignored.tolist() if anchor == owner}
     assert doubtful <= own_anchors
-    owners = {(image, owner) for image, _, owner in found.spared.tolist() if (image, _, owner) not in before}
+    owners = {(image, owner) for image, _, owner in found.ignored.tolist() if (image, _, owner) not in before}
     assert owners == doubtful
 
 
 def test_nothing_before_its_start_nor_where_nothing_is_missing() -> None:
     batch, predictions, anchors = scene()
     own = treatment(start=10)
-    assert own.after_forward(batch, anchors, predictions, 9) is None
+    assert own.predict_pseudo_labels(batch, anchors, predictions, 9) is None
     assert own.classifier.asked == 0  # type: ignore[attr-defined]
-    assert float(own.watched["pseudo_labels_per_image"]) == 0
+    assert float(own.log_metrics["pseudo_labels_per_image"]) == 0
     for targets in batch.targets:
         targets.annotated[:] = True
-    labels = treatment().after_forward(batch, anchors, predictions, 0)
+    labels = treatment().predict_pseudo_labels(batch, anchors, predictions, 0)
     assert labels is not None
     assert labels.size == 0
 
@@ -327,11 +327,11 @@ def test_nothing_before_its_start_nor_where_nothing_is_missing() -> None:
 def test_without_images_or_boxes() -> None:
     batch, predictions, anchors = scene(anchors=80)
     nowhere = predictions._replace(boxes=torch.full_like(predictions.boxes, -50.0))
-    labels = treatment(nms=0.5, cap=3).after_forward(batch, anchors, nowhere, 0)
+    labels = treatment(nms=0.5, cap=3).predict_pseudo_labels(batch, anchors, nowhere, 0)
     assert labels is not None
     assert labels.size == 0
     broken = predictions._replace(boxes=torch.full_like(predictions.boxes, torch.nan))
-    labels = treatment(nms=0.5, cap=3).after_forward(batch, anchors, broken, 0)
+    labels = treatment(nms=0.5, cap=3).predict_pseudo_labels(batch, anchors, broken, 0)
     assert labels is not None
     assert labels.size == 0
 
@@ -339,8 +339,8 @@ def test_without_images_or_boxes() -> None:
 def test_classes_go_by_name() -> None:
     batch, predictions, anchors = scene()
     own = ProxyPseudoLabels(Toy(("dog", "sofa", "cat")), start=0, nms=None, cap=None, min_score=0.0, confidence=0.5)
-    own.begin(NAMES)
-    labels = own.after_forward(batch, anchors, predictions, 0)
+    own.bind(NAMES)
+    labels = own.predict_pseudo_labels(batch, anchors, predictions, 0)
     assert labels is not None
     said = own.classifier.classify(batch.images, labels.image, labels.boxes)
     assert torch.equal(labels.probs[:, 0], said[:, 2])
@@ -348,7 +348,7 @@ def test_classes_go_by_name() -> None:
     assert (labels.probs[:, 1] == 0).all()
     assert not (said.argmax(-1) == 1).any()  # a sofa is nothing that the detector looks for
     with pytest.raises(UserError, match=r"knows none of the detector's classes"):
-        ProxyPseudoLabels(Toy(("sofa",)), start=0).begin(NAMES)
+        ProxyPseudoLabels(Toy(("sofa",)), start=0).bind(NAMES)
 
 
 def test_all_views_give_equation_1_where_enough_of_them_do_not() -> None:
@@ -360,7 +360,7 @@ def test_all_views_give_equation_1_where_enough_of_them_do_not() -> None:
     settings: dict[str, Any] = {"nms": None, "cap": None, "min_score": 0.0, "confidence": 0.3, "flip": True}
     enough, every = (ProxyPseudoLabels(classifier, views=views, **settings) for views in ("enough", "all"))
     for own in (enough, every):
-        own.begin(NAMES)
+        own.bind(NAMES)
     regions = every.regions(batch, predictions)
     few, said = (own.look(batch, regions, torch.Generator().manual_seed(5)) for own in (enough, every))
     drawn = draw_patches(len(regions.image), 3, 2, torch.Generator().manual_seed(5))

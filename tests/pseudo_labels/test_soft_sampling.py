@@ -41,8 +41,8 @@ def scene() -> tuple[Anchors, list[Targets], Predictions, Assignment]:
 def test_equals_the_loop(mode: str) -> None:
     anchors, targets, predictions, assignment = scene()
     treatment = SoftSampling(mode=mode)  # type: ignore[arg-type]
-    known = treatment.treat(targets)
-    matched = treatment.amend(gather(anchors, known, assignment, predictions), anchors, known, None)
+    known = treatment.transform_targets(targets)
+    matched = treatment.apply_to_matches(gather(anchors, known, assignment, predictions), anchors, known, None)
     for image, target in enumerate(targets):
         for anchor, box in enumerate(anchors.boxes):
             kept = target.boxes[~target.ignore]
@@ -62,8 +62,10 @@ def test_equals_the_loop(mode: str) -> None:
 def test_background_without_overlap_gets_no_gradient_in_hard_mode() -> None:
     anchors, targets, predictions, assignment = scene()
     treatment = SoftSampling(mode="hard")
-    known = treatment.treat(targets)
-    Focal()(treatment.amend(gather(anchors, known, assignment, predictions), anchors, known, None)).backward()
+    known = treatment.transform_targets(targets)
+    Focal()(
+        treatment.apply_to_matches(gather(anchors, known, assignment, predictions), anchors, known, None)
+    ).backward()
     gradient = predictions.logits.grad
     assert gradient is not None
     far = (highest_iou(anchors, known) < 0.1) & (assignment.gt_index < 0)
@@ -76,7 +78,7 @@ def test_background_without_overlap_gets_no_gradient_in_hard_mode() -> None:
 
 def test_all_background_forgets_who_looked_for_what() -> None:
     _, targets, _, _ = scene()
-    known = AllBackground().treat(targets)
+    known = AllBackground().transform_targets(targets)
     assert all(t.annotated.all() for t in known)
     assert not targets[0].annotated.all()  # the originals stay
 

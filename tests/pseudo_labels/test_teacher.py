@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detlab.engine.module import LitDetector, by_part
+from detlab.engine.module import LitDetector
 from detlab.errors import UserError
+from detlab.models.detectors.loss_groups import losses_by_group
 from detlab.postprocess import Postprocess
-from detlab.pseudo_labels.base import Part
 from detlab.pseudo_labels.teacher import TeacherLabels
-from detlab.structures import Anchors, Assignment, Batch, Predictions, Targets
+from detlab.structures import Anchors, Assignment, Batch, LossGroup, Predictions, Targets
 
 CLASSES = ["cat", "dog", "cow"]
 BOXES = torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 40], [50, 0, 60, 30], [0, 50, 20, 60]])
@@ -48,7 +48,7 @@ def scores() -> Tensor:
 
 def labels(teachers: list[Told], **settings: Any) -> TeacherLabels:
     found = TeacherLabels(**settings)
-    found.begin(CLASSES, 100)
+    found.bind(CLASSES, 100)
     found.teachers = teachers  # type: ignore[assignment]
     for teacher in teachers:
         teacher.postprocess.quality = "product" if found.certainty else "ignore"
@@ -83,7 +83,7 @@ def test_what_reaches_the_threshold_becomes_a_target() -> None:
     assert made.weights.tolist() == [1, 1]
     assert made.annotated.all()
     assert [t.weights.tolist() for t in (batch.targets[0], batch.targets[2])] == [[1], [1, 1]]
-    assert float(plain.watched["pseudo_boxes_per_image"]) == 2
+    assert float(plain.log_metrics["pseudo_boxes_per_image"]) == 2
     labels([teacher], certainty=False).before_forward(a_batch(views=False), 0)
     assert torch.equal(teacher.shown[-1], torch.zeros(1, 3, 64, 64))
 
@@ -118,12 +118,12 @@ def test_a_batch_without_unlabelled_pictures_and_one_of_nothing_else() -> None:
     whole.views = None
     assert [len(t) for t in treatment.before_forward(whole, 0).targets] == [1, 1, 2]
     assert not teacher.shown
-    assert [len(part.rows) for part in treatment.parts(whole)] == [3, 0]
+    assert [len(part.rows) for part in treatment.loss_groups(whole)] == [3, 0]
     alone = a_batch()
     alone.targets = [alone.targets[1]] * 3
     alone.views = None
     assert [len(t) for t in treatment.before_forward(alone, 0).targets] == [2, 2, 2]
-    assert [part.rows.tolist() for part in treatment.parts(alone)] == [[], [0, 1, 2]]
+    assert [part.rows.tolist() for part in treatment.loss_groups(alone)] == [[], [0, 1, 2]]
 
 
 def test_two_teachers_share_one_suppression() -> None:
@@ -155,23 +155,23 @@ def test_the_moving_average_follows_and_is_saved() -> None:
 def test_the_student_begins_as_its_teacher() -> None:
     treatment = labels([Told(scores())])
     student = nn.Linear(2, 2)
-    treatment.initialise(student)
+    treatment.initialize(student)
     assert torch.equal(student.weight, treatment.teachers[0].detector.weight)
     treatment.runs = ["runs/other"]
     with pytest.raises(UserError, match=r"pseudo.teacher=runs/other is another detector"):
-        treatment.initialise(nn.Linear(3, 2))
+        treatment.initialize(nn.Linear(3, 2))
 
 
 def test_labels_of_training_pictures_can_be_looked_at() -> None:
     treatment = labels([Told(scores())], gamma1=0.0, gamma2=0.0, certainty=False)
-    found = treatment.find(a_batch(), Told(scores())(torch.zeros(3, 3, 64, 64))[0])
+    found = treatment.label_batch(a_batch(), Told(scores())(torch.zeros(3, 3, 64, 64))[0])
     assert found.image.tolist() == [0, 0, 1, 1, 2, 2]
     assert found.labels.tolist() == [0, 1] * 3
     assert found.objectness.tolist() == pytest.approx([0.95, 0.72] * 3, abs=1e-4)
     assert found.boxes.tolist() == BOXES[:2].tolist() * 3
 
 
-def test_losses_by_part() -> None:
+def test_losses_losses_by_group() -> None:
     """Each part is told of its own pictures, and one without any of a picture that nobody looked at."""
     logits = torch.arange(12.0).view(3, 4, 1).requires_grad_()
     boxes = BOXES.expand(3, -1, -1)
@@ -185,16 +185,18 @@ def test_losses_by_part() -> None:
         return {"a": mine.logits.mean() * anything, "b": mine.logits.sum() * 0}
 
     index = torch.tensor([[0, -1, -1, -1], [-1, -1, -1, -1], [1, 0, -1, -1]])
-    parts = [Part(torch.tensor([0, 2]), 1.0), Part(torch.tensor([1]), 0.5)]
+    parts = [LossGroup(torch.tensor([0, 2]), 1.0), LossGroup(torch.tensor([1]), 0.5)]
     targets[1] = Targets.of(torch.zeros(0, 4), torch.zeros(0), 3)
-    total = by_part(parts, learn, said, targets, Assignment(index))
+    total = losses_by_group(parts, learn, said, targets, Assignment(index))
     assert total["a"].item() == pytest.approx((logits[[0, 2]].mean() + 0.5 * logits[1].mean()).item())
     assert seen == [(2, [1, 2], [0, 1]), (1, [0], [-1])]
     seen.clear()
-    empty = by_part([Part(torch.arange(3), 1.0), Part(torch.arange(0), 0.5)], learn, said, targets, Assignment(index))
+    empty = losses_by_group(
+        [LossGroup(torch.arange(3), 1.0), LossGroup(torch.arange(0), 0.5)], learn, said, targets, Assignment(index)
+    )
     assert empty["a"].item() == pytest.approx(logits.mean().item())
     assert seen[1] == (1, [0], [-1])
-    assert by_part([], learn, said, targets, Assignment(index))["a"] == logits.mean()
+    assert losses_by_group([], learn, said, targets, Assignment(index))["a"] == logits.mean()
 
 
 @pytest.mark.parametrize(

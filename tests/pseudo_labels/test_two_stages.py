@@ -15,10 +15,10 @@ from detlab.config.instantiate import build_module
 from detlab.data.scenes.shapes import CLASSES
 from detlab.engine.module import LitDetector
 from detlab.proxy_classifier import ProxyClassifier, save
-from detlab.pseudo_labels.base import PseudoLabels, Treatment
+from detlab.pseudo_labels.base import PseudoLabelCallback
 from detlab.pseudo_labels.matched_targets import with_boxes
 from detlab.pseudo_labels.proxy import ProxyPseudoLabels
-from detlab.structures import Targets
+from detlab.structures import PseudoLabels, Targets
 from tests.pseudo_labels.steps import NAMES, Sure, batch_of, configured, step
 
 
@@ -27,12 +27,12 @@ def config() -> Any:
     return configured("method=faster_rcnn", "detector.rpn.train_proposals=30")
 
 
-def module_with(config: Any, treatment: Treatment | None) -> LitDetector:
+def module_with(config: Any, treatment: PseudoLabelCallback | None) -> LitDetector:
     torch.manual_seed(0)
     module = build_module(config, NAMES, training=False)
     if treatment is not None:
-        module.pseudo = treatment
-        treatment.begin(NAMES)
+        module.pseudo_labels = treatment
+        treatment.bind(NAMES)
     return module.train()
 
 
@@ -43,8 +43,8 @@ def test_labels_of_proposals_become_boxes_that_are_not_learnt() -> None:
     probs = torch.tensor([[0.1, 0.8, 0.0], [0.1, 0.8, 0.0], [0.9, 0.0, 0.0]])
     labels = PseudoLabels(
         image=torch.tensor([0, 0, 0]), anchor=torch.tensor([4, 5, 9]), boxes=boxes, probs=probs,
-        objectness=torch.tensor([0.8, 0.8, 0.9]), owner=torch.tensor([4, 4, 9]),
-        spared=torch.zeros(0, 3, dtype=torch.int64),
+        objectness=torch.tensor([0.8, 0.8, 0.9]), source_anchor=torch.tensor([4, 4, 9]),
+        ignored=torch.zeros(0, 3, dtype=torch.int64),
     )  # fmt: skip
     first, second = with_boxes([known, other], labels)
     assert second is other

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from detlab.data.checks.problems import Problem
+from detlab.data.class_names import near_misses
 from detlab.data.image import image_size, read_image
 from detlab.data.index import AnnotationIndex
-from detlab.data.sources.merge_names import near_misses
 from detlab.errors import UserError
 
 _ROUNDING = 0.05  # pixels beyond the edge that rounding in the file explains; not worth a warning

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from detlab.engine.run_folder import PART
+from detlab.data.files import PART
 from detlab.errors import UserError
 
 RECORD = "labels.json"  # by which a folder is known as written here

@@ -11,10 +11,10 @@ from lightning import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from detlab.data.dataset import DetectionDataset, Sample, collate
+from detlab.data.files import write_atomic
 from detlab.data.image import image_size, read_image
 from detlab.data.index import AnnotationIndex
 from detlab.engine.callbacks.snapshots import save_snapshots, take_snapshots
-from detlab.engine.run_folder import write_atomic
 from detlab.errors import UserError, nearest
 from detlab.visualization.output import png_bytes
 
@@ -38,6 +38,8 @@ class Assignments(Callback):
     Training goes on as it would have without: see `take_snapshots`. Raises ValueError for arguments out of range or
     that do not fit each other, and at the start of training UserError for pictures or classes that do not exist.
     """
+
+    requires = frozenset({"one_stage"})
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ class CorrelationBounds(Callback):
 
     def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         """Comes before the module's own, which forgets the detections."""
-        metrics: DetectionMetrics = pl_module.metrics["test_metrics"]
+        metrics: DetectionMetrics = pl_module.evaluation.metrics["test_metrics"]
         several = process_count() > 1
         with metrics.sync_context(should_sync=several, should_unsync=several):
             rows = bounds_of(*metrics.columns(), len(metrics.classes))

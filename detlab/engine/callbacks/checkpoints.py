@@ -12,8 +12,8 @@ from lightning import Callback
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from detlab.data.files import write_atomic
 from detlab.engine.aliases import modernize
-from detlab.engine.run_folder import write_atomic
 from detlab.errors import UserError
 
 

@@ -61,6 +61,8 @@ class ClassificationGradients(Callback):
     an `every` below 1, and at the start UserError for another criterion.
     """
 
+    requires = frozenset({"one_stage"})
+
     def __init__(self, every: int | None = None) -> None:
         if every is not None and every < 1:
             raise ValueError(f"Expected every >= 1, got {every}.")

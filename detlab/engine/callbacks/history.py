@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from detlab.engine.run_folder import write_atomic
+from detlab.data.files import write_atomic
 
 
 class HistoryLogger(Logger):

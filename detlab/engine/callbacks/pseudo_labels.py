@@ -12,14 +12,15 @@ from lightning import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from detlab.data.dataset import DetectionDataset, collate
+from detlab.data.files import write_atomic
 from detlab.data.image import read_image
 from detlab.data.index import AnnotationIndex
-from detlab.engine.run_folder import write_atomic
 from detlab.metrics.columns import Found, Truth
 from detlab.metrics.pseudo_quality import pseudo_quality
-from detlab.pseudo_labels.base import PseudoLabels, Treatment
+from detlab.pseudo_labels.base import PseudoLabelCallback
 from detlab.pseudo_labels.detected import withheld
 from detlab.pseudo_labels.expected import expected_missing
+from detlab.structures import PseudoLabels
 from detlab.visualization import png_bytes
 from detlab.visualization.pseudo import pseudo_beside_labels
 
@@ -62,7 +63,7 @@ class WatchPseudoLabels(Callback):
         self._said: set[str] = set()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        if pl_module.pseudo.finds_labels:
+        if pl_module.pseudo_labels.finds_labels:
             with isolate_rng():
                 self._watched = self._read(trainer.datamodule)
 
@@ -75,11 +76,11 @@ class WatchPseudoLabels(Callback):
         values = {"labels_per_image": len(found.label) / len(watched.pictures)}
         if watched.withheld is not None:
             values |= pseudo_quality(found, watched.withheld, pl_module.classes, self.iou)
-        for name, of_class in pl_module.pseudo.by_class().items():
+        for name, of_class in pl_module.pseudo_labels.by_class().items():
             values |= {f"{name}/{label}": float(v) for label, v in zip(pl_module.classes, of_class, strict=True)}
         pl_module.log_dict({f"pseudo/{name}": value for name, value in values.items()})
-        if trainer.is_global_zero and trainer.global_step > pl_module.pseudo.start:
-            self._warn(values["labels_per_image"], trainer.global_step, pl_module.pseudo)
+        if trainer.is_global_zero and trainer.global_step > pl_module.pseudo_labels.start:
+            self._warn(values["labels_per_image"], trainer.global_step, pl_module.pseudo_labels)
             self._show(found, Path(trainer.default_root_dir) / "figures", pl_module.classes)
 
     def _read(self, data: Any) -> _Watched:
@@ -107,15 +108,15 @@ class WatchPseudoLabels(Callback):
         for start in range(0, len(pictures), batch_size):
             rows = range(start, min(start + batch_size, len(pictures)))
             batch = collate([pictures[row] for row in rows]).to(module.device)
-            predictions, _ = module.show(batch)
-            labels: PseudoLabels = module.pseudo.find(batch, predictions.detach())
+            predictions, _ = module.detector.predict_regions(batch.images, batch.sizes)
+            labels: PseudoLabels = module.pseudo_labels.label_batch(batch, predictions.detach())
             boxes = labels.boxes / batch.scales[labels.image].repeat(1, 2)
             columns = (batch.image_ids[labels.image], labels.labels, boxes, labels.objectness)
             parts.append([column.cpu().double().numpy() for column in columns])
         image, label, box, score = (np.concatenate(columns) for columns in zip(*parts))
         return Found(image.astype(np.int64), label.astype(np.int64), box, score)
 
-    def _warn(self, count: float, iteration: int, treatment: Treatment) -> None:
+    def _warn(self, count: float, iteration: int, treatment: PseudoLabelCallback) -> None:
         assert self._watched is not None
         index = self._watched.labelled
         if count == 0:

@@ -16,7 +16,7 @@ from torch import Tensor
 from detlab.assigners.candidates import find_candidates, rank_within
 from detlab.assigners.overlap import pad_targets
 from detlab.assigners.scored import ScoredAssigner
-from detlab.engine.run_folder import write_atomic
+from detlab.data.files import write_atomic
 from detlab.errors import UserError
 from detlab.ops.boxes import aligned_iou
 from detlab.structures import IGNORED, Anchors, Batch, Predictions, Targets

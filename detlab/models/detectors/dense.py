@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detlab.assigners.counts import count_matches
 from detlab.models.anchors import AnchorGenerator
 from detlab.models.backbones.resnet import Backbone
+from detlab.models.detectors.base import Assigner, Detector, Losses, LossOutput, PseudoLabelHooks
+from detlab.models.detectors.loss_groups import losses_by_group
 from detlab.models.heads.dense import DenseHead
 from detlab.models.necks.fpn import FPN
 from detlab.ops.boxes import BoxCoder
 from detlab.ops.interval_coder import IntervalCoder
-from detlab.structures import Anchors, Predictions
+from detlab.ops.matching import gather
+from detlab.structures import Anchors, Assignment, Batch, Predictions, Targets
 
 
-class DenseDetector(nn.Module):
+class DenseDetector(Detector):
     """Backbone → feature pyramid → dense head, boxes decoded.
 
     fpn is called with `in_channels` and `in_levels`; head with `in_channels`, `num_classes`,
@@ -27,6 +32,10 @@ class DenseDetector(nn.Module):
     mixed precision on GPUs.
     Raises ValueError if anchors and pyramid have different levels.
     """
+
+    @staticmethod
+    def provides(options: Mapping[str, Any]) -> set[str]:
+        return {"one_stage", "class_scores"} | ({"intervals"} if options.get("intervals") else set())
 
     def __init__(
         self,
@@ -69,3 +78,29 @@ class DenseDetector(nn.Module):
         if quality is None and isinstance(self.coder, IntervalCoder) and not self.training:
             quality = self.coder.quality(output.deltas).logit(1e-6)
         return Predictions(output.logits, boxes, output.deltas.float(), quality), anchors
+
+    def losses(
+        self,
+        batch: Batch,
+        assigner: Assigner,
+        criterion: Callable[..., Losses],
+        pseudo_labels: PseudoLabelHooks,
+        iteration: int,
+    ) -> LossOutput:
+        """One assignment of anchors, and a criterion of `Matched`."""
+        groups = pseudo_labels.loss_groups(batch)
+        batch = pseudo_labels.before_forward(batch, iteration)
+        predictions, anchors = self(batch.images)
+        with torch.no_grad():
+            labels = pseudo_labels.predict_pseudo_labels(batch, anchors, predictions.detach(), iteration)
+        targets = pseudo_labels.transform_targets(batch.targets)
+        if pseudo_labels.as_boxes:
+            targets, labels = pseudo_labels.append_pseudo_boxes(targets, labels), None
+        assignment = assigner(anchors, targets, predictions.detach())
+
+        def compute_losses(predictions: Predictions, targets: list[Targets], assignment: Assignment) -> Losses:
+            matched = gather(anchors, targets, assignment, predictions)
+            return criterion(pseudo_labels.apply_to_matches(matched, anchors, targets, labels))
+
+        losses = losses_by_group(groups, compute_losses, predictions, targets, assignment)
+        return LossOutput(losses, count_matches(targets, assignment))

@@ -6,17 +6,21 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from detlab.assigners.counts import count_matches
 from detlab.models.anchors import AnchorGenerator
 from detlab.models.backbones.resnet import Backbone
+from detlab.models.detectors.base import Assigner, Detector, Losses, LossOutput, PseudoLabelHooks
+from detlab.models.detectors.loss_groups import losses_by_group
 from detlab.models.heads.box import BoxOutput, Head
 from detlab.models.heads.rpn import RPN, Proposals, regions_as_anchors
 from detlab.models.necks.fpn import FPN
-from detlab.models.roi_sampler import RoIs, RoISampler
+from detlab.models.roi_sampler import RoIs, RoISampler, draws_of
 from detlab.ops.boxes import BoxCoder
-from detlab.structures import Anchors, Predictions, Targets
+from detlab.ops.matching import gather_objects, of_one_class
+from detlab.structures import Anchors, Assignment, Batch, Predictions, Targets
 
 
 class FirstStage(NamedTuple):
@@ -44,7 +48,7 @@ class SecondStage(NamedTuple):
     localization: Tensor
 
 
-class FasterRCNN(nn.Module):
+class FasterRCNN(Detector):
     """Backbone → feature pyramid → region proposal network → box head on what is sampled (training) or all of it.
 
     fpn is called with `in_channels` and `in_levels`; rpn with `in_channels` and `anchors_per_location`; head with
@@ -56,6 +60,9 @@ class FasterRCNN(nn.Module):
     the head itself, which is called with features and regions.
     Raises ValueError if anchors and pyramid have different levels.
     """
+
+    provides = frozenset({"two_stages"})
+    requires = frozenset({"softmax"})
 
     def __init__(
         self,
@@ -94,7 +101,44 @@ class FasterRCNN(nn.Module):
         predictions, proposals = self.rpn(features, anchors, self.coder, sizes)
         return FirstStage(features, predictions, anchors, proposals)
 
-    def learn(self, first: FirstStage, targets: list[Targets]) -> SecondStage:
+    def losses(
+        self,
+        batch: Batch,
+        assigner: Assigner,
+        criterion: Callable[..., Losses],
+        pseudo_labels: PseudoLabelHooks,
+        iteration: int,
+    ) -> LossOutput:
+        """The assigner is that of the first stage's anchors, which are counted, too; the criterion takes the first
+        stage's `Matched` and a `SecondStage`. Pseudo-labels are boxes in both stages, found among the proposals."""
+        groups = pseudo_labels.loss_groups(batch)
+        batch = pseudo_labels.before_forward(batch, iteration)
+        first = self._propose(batch.images, batch.sizes)
+        pseudo_labels.as_boxes = True
+        with torch.no_grad():
+            regions, anchors = first.proposals.as_predictions(self.num_classes)
+            labels = pseudo_labels.predict_pseudo_labels(batch, anchors, regions, iteration)
+        targets = pseudo_labels.append_pseudo_boxes(pseudo_labels.transform_targets(batch.targets), labels)
+        objects = [of_one_class(t) for t in targets]
+        assignment = assigner(first.anchors, objects, first.predictions.detach())
+
+        def compute_losses(first: FirstStage, targets: list[Targets], assignment: Assignment) -> Losses:
+            matched = gather_objects(first.anchors, targets, assignment, first.predictions)
+            return criterion(matched, self.second_stage(first, targets))
+
+        with draws_of(iteration, batch.images.device):
+            losses = losses_by_group(groups, compute_losses, first, targets, assignment)
+        return LossOutput(losses, count_matches(targets, assignment))
+
+    def predict_regions(self, images: Tensor, sizes: Tensor) -> tuple[Predictions, Anchors]:
+        """The proposals, with an objectness and no class."""
+        return self._propose(images, sizes).proposals.as_predictions(self.num_classes)
+
+    def _propose(self, images: Tensor, sizes: Tensor) -> FirstStage:
+        contents = [(int(height), int(width)) for height, width in sizes.tolist()]
+        return self.propose(self.features(images), contents)
+
+    def second_stage(self, first: FirstStage, targets: list[Targets]) -> SecondStage:
         """The second stage on regions sampled from the proposals of the first, by what the B `targets` say."""
         rois = self.sampler(first.proposals.boxes, targets)
         output = self.look(first.features, rois.boxes)

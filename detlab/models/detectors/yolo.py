@@ -6,8 +6,8 @@ The paper trains "YOLO" with A anchors and 5 + K outputs each, which is YOLOv2's
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -39,6 +39,10 @@ class YOLODetector(DenseDetector):
 
     Raises ValueError for a coder with weights other than 1, unknown offsets or an offset_scale below 1.
     """
+
+    @staticmethod
+    def provides(options: Mapping[str, Any]) -> set[str]:
+        return DenseDetector.provides(options) | {"objectness"}
 
     def __init__(
         self,

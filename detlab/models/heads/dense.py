@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,10 @@ class DenseHead(nn.Module):
     box_values: outputs per anchor that a coder makes a box of, 4 offsets or those of an `IntervalCoder`.
     deformable_last: the last convolution of each tower is deformable and modulated (ATSS, PAA with DCN backbones).
     """
+
+    @staticmethod
+    def provides(options: Mapping[str, Any]) -> set[str]:
+        return {"quality"} if options.get("quality", "none") != "none" else set()
 
     def __init__(
         self,

@@ -21,6 +21,8 @@ class IntervalHead(BoxHead):
     that of `BoxHead`, which raises what this raises.
     """
 
+    requires = frozenset({"two_stages"})
+
     def __init__(
         self,
         in_channels: int,

@@ -1,1 +1,1 @@
-"""The figures of papers, drawn from runs: a module per paper, whose `FIGURES` says how each is made."""
+"""What figures of papers share; a paper's own stand in `figures.py` beside its experiments."""

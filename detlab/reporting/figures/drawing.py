@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detlab.config.launch import CONFIG_DIR
+from detlab.config.groups import CONFIG_DIR
 from detlab.errors import UserError
 from detlab.reporting.study.run import read_run, seed_folders
 from detlab.reporting.study.table import Run

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
-from detlab.commands.bounds import find_predictions, measured, read_predictions
+from detlab.config.instantiate import build_source
+from detlab.data.datamodule import DetectionDataModule
+from detlab.data.index import AnnotationIndex
+from detlab.data.relabel import fingerprint
+from detlab.data.transforms import Pipeline
 from detlab.errors import UserError
 from detlab.metrics.columns import Found, Truth
+from detlab.reporting.saved_predictions import find_predictions, measured, read_predictions
 from detlab.reporting.study.table import Run
-
-if TYPE_CHECKING:
-    from detlab.data.index import AnnotationIndex
 
 
 def evaluated(run: Run) -> tuple[Found, Truth]:
@@ -43,13 +44,5 @@ def _data(run: Run) -> str:
 @lru_cache(maxsize=4)
 def _test_index(data: str) -> tuple[AnnotationIndex, str]:
     """The test annotations of a run's group `data` and their fingerprint, read once for all runs on the same."""
-    from omegaconf import OmegaConf
-
-    from detlab.config.instantiate import build_source
-    from detlab.data.datamodule import DetectionDataModule
-    from detlab.data.relabel import fingerprint
-    from detlab.data.transforms import Pipeline
-
-    source: Any = OmegaConf.create(json.loads(data))
-    index = DetectionDataModule(build_source(source), Pipeline(), Pipeline()).test_index
+    index = DetectionDataModule(build_source(json.loads(data)), Pipeline(), Pipeline()).test_index
     return index, fingerprint(index)

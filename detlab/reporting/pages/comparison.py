@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 
 from detlab.reporting.pages import content
 from detlab.reporting.pages.pictures import examples
@@ -21,7 +22,13 @@ from detlab.reporting.pages.wording import (
     short_commit,
     t_interval,
 )
+from detlab.reporting.study.differences import commits, config_differences
+from detlab.reporting.study.statistics import pooled_sd
 from detlab.reporting.study.table import Run, Table, TableRow, Verdict, points
+from detlab.visualization.interval import interval_svg, reach
+from detlab.visualization.output import svg_text
+from detlab.visualization.seeds import seed_bands, seed_dots
+from detlab.visualization.style import colour
 
 if TYPE_CHECKING:
     from detlab.visualization.seeds import Curve
@@ -29,8 +36,6 @@ if TYPE_CHECKING:
 
 def comparison_page(table: Table) -> str:
     """The page's HTML. It needs no network and no other file; what is not there yet is left out, and said."""
-    from detlab.reporting.study.collect import commits
-
     return render(
         "comparison.html.j2",
         table=table,
@@ -60,18 +65,12 @@ def comparison_page(table: Table) -> str:
 
 def _colours(table: Table) -> dict[str, str]:
     """Row name → its colour in every figure, as CSS that a dark page may brighten."""
-    from detlab.visualization.style import colour
-
     shades = [colour(position) for position in range(len(table.rows))]
     return {row.name: f"var(--c{shade[1:]}, {shade})" for row, shade in zip(table.rows, shades)}
 
 
 def _claims(table: Table) -> list[tuple[Verdict, str, str, str, str, str]]:
     """(verdict, remarks, difference, bootstrap and t interval, drawing) of each claim; all drawings share one axis."""
-    from markupsafe import Markup
-
-    from detlab.visualization.interval import interval_svg, reach
-
     ends = reach(value for v in table.verdicts for value in (v.difference, v.low, v.high))
     result = []
     for verdict in table.verdicts:
@@ -86,19 +85,12 @@ def _claims(table: Table) -> list[tuple[Verdict, str, str, str, str, str]]:
 
 def _noise(table: Table) -> list[tuple[str, str, int]]:
     """(metric, pooled standard deviation between seeds, degrees of freedom) of each metric that has one."""
-    from detlab.reporting.study.statistics import pooled_sd
-
     found = [(metric, pooled_sd(table.rows, metric)) for metric in table.metrics]
     return [(metric, fine(pooled[0], metric), pooled[1]) for metric, pooled in found if pooled]
 
 
 def _dots(table: Table) -> str:
     """The first metric of every seed, as SVG; empty without a value."""
-    from markupsafe import Markup
-
-    from detlab.visualization.output import svg_text
-    from detlab.visualization.seeds import seed_dots
-
     values = [(row.title, list(row.by_seed(table.metrics[0]).values())) for row in table.rows]
     if not any(seeds for _, seeds in values):
         return ""
@@ -107,11 +99,6 @@ def _dots(table: Table) -> str:
 
 def _curves(table: Table) -> list[tuple[str, str, str]]:
     """(what it is, SVG, a word on reading it) of each curve that was logged."""
-    from markupsafe import Markup
-
-    from detlab.visualization.output import svg_text
-    from detlab.visualization.seeds import seed_bands
-
     result: list[tuple[str, str, str]] = []
     histories = [run.history for row in table.rows for run in row.runs]
     metric = next((m for m in (table.metrics[0], "AP") if any(f"val/{m}" in history for history in histories)), "AP")
@@ -184,13 +171,11 @@ def _costs(table: Table) -> list[tuple[TableRow, list[str]]]:
 
 
 def _differences(table: Table) -> list[tuple[TableRow, list[str]]]:
-    from detlab.reporting.study.collect import config_differences
-
     found: Mapping[str, list[str]] = config_differences(table)
     return [(row, found[row.name]) for row in table.rows if row.name in found]
 
 
-def _attempt(run: Run, table: Table) -> dict[str, Any]:
+def _attempt(run: Run, table: Table) -> dict[str, object]:
     """A line of the list of runs."""
     return {
         "seed": run.seed,

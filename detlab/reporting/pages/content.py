@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from detlab.reporting.files import Content
 from detlab.reporting.pages.wording import counted, listed, lower_is_better, mean_sd, printed, progress, seeds_of
 from detlab.reporting.study.table import Decision, Run, Table, TableRow
 
@@ -162,7 +163,7 @@ def class_names(table: Table) -> list[str]:
     names: dict[str, None] = {}
     for row in table.rows:
         for run in row.finished:
-            test: Mapping[str, Any] = run.result.get("test") or {}
+            test: Content = run.result.get("test") or {}
             names.update(dict.fromkeys(run.result.get("classes") or []))
             names.update(dict.fromkeys(key[3:] for key in test if key.startswith("AP/")))
     return [name for name in names if any(row.summary(f"AP/{name}") for row in table.rows)]

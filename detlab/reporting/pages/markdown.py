@@ -17,6 +17,8 @@ from detlab.reporting.pages.wording import (
     short_commit,
     t_interval,
 )
+from detlab.reporting.study.differences import commits, config_differences
+from detlab.reporting.study.statistics import pooled_sd
 from detlab.reporting.study.table import Table, TableRow
 
 
@@ -152,8 +154,6 @@ def _costs(table: Table) -> str:
 
 
 def _noise(table: Table) -> str:
-    from detlab.reporting.study.statistics import pooled_sd
-
     found = [(metric, pooled_sd(table.rows, metric)) for metric in table.metrics]
     said = [
         f"{text(metric)} {fine(pooled[0], metric)} ({counted(pooled[1], 'degree')} of freedom)"
@@ -164,8 +164,6 @@ def _noise(table: Table) -> str:
 
 
 def _differences(table: Table) -> str:
-    from detlab.reporting.study.collect import config_differences
-
     found = config_differences(table)
     lines = [
         f"{_label(row)}: {', '.join(code(change) for change in found[row.name])}"
@@ -176,8 +174,6 @@ def _differences(table: Table) -> str:
 
 
 def _made_by(table: Table) -> str:
-    from detlab.reporting.study.collect import commits
-
     made = [short_commit(commit) for commit in commits(table)]
     parts = [f"## Made by\n\n{_fenced([table.command])}"] if table.command else []
     if made:

@@ -10,12 +10,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from detlab.engine.run_folder import write_atomic
+from detlab.data.files import write_atomic
 from detlab.errors import UserError
 from detlab.reporting.pages.content import counts
 from detlab.reporting.pages.markdown import code, grid
-from detlab.reporting.pages.record import table_of_record
 from detlab.reporting.study.definition import EXPERIMENTS, Study, find_studies, read_study
+from detlab.reporting.study.record import table_of_record
 from detlab.reporting.study.table import Table
 
 BEGIN, END = "<!-- overview: python -m detlab.reporting.pages.overview -->", "<!-- end of overview -->"

@@ -6,8 +6,10 @@ import io
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+
 from detlab.reporting.pages.content import first_run
-from detlab.reporting.pages.files import data_address
+from detlab.reporting.pages.data_address import data_address
 from detlab.reporting.study.table import Table, TableRow
 
 BUDGET = 4_000_000  # bytes of pictures on a page; as text in it they take a third more
@@ -55,8 +57,6 @@ def _grouped(found: list[tuple[str, TableRow, bytes]]) -> list[Example]:
 
 def encode(path: Path, width: int) -> bytes | None:
     """A picture no wider than that, as WebP; None where it cannot be read."""
-    from PIL import Image
-
     try:
         with Image.open(path) as opened:
             picture = opened.convert("RGB")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 
 def render(template: str, **values: Any) -> str:
     """`templates/<template>` filled in. Values are escaped; a value that the template asks for and is not given is an
     error."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     environment = Environment(
         loader=PackageLoader("detlab.reporting.pages"),
         autoescape=True,

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
-from detlab.engine.run_folder import write_atomic
+from detlab.data.files import read_text, write_atomic
 from detlab.errors import UserError
-from detlab.reporting.pages.files import data_address, read_json, read_text
-from detlab.reporting.pages.history import read_history
+from detlab.reporting.files import Content, read_json
+from detlab.reporting.history import read_history
+from detlab.reporting.pages.data_address import data_address
 from detlab.reporting.pages.render import render
+from detlab.visualization import assignment_curves, loss_curves, metric_curves, pr_curves, pseudo_curves, svg_text
 
 RUN_FILES = ("config.yaml", "metrics.json", "metrics.csv", "failure.json")
 MOST_EXAMPLES = 8
@@ -75,11 +77,11 @@ def _number(values: object, name: str) -> float | None:
     return float(value) if known and value is not None else None
 
 
-def _splits(metrics: Mapping[str, Any]) -> list[str]:
+def _splits(metrics: Content) -> list[str]:
     return [split for split in ("test", "val") if isinstance(metrics.get(split), Mapping) and metrics[split]]
 
 
-def _facts(metrics: Mapping[str, Any], history: Mapping[str, NDArray[np.float64]]) -> list[tuple[str, str]]:
+def _facts(metrics: Content, history: Mapping[str, NDArray[np.float64]]) -> list[tuple[str, str]]:
     """What stands under the title: (what, value)."""
     facts = [(what, str(metrics[what])) for what in ("seed", "commit", "device") if metrics.get(what) is not None]
     minutes = _number(metrics, "minutes")
@@ -96,7 +98,7 @@ def _facts(metrics: Mapping[str, Any], history: Mapping[str, NDArray[np.float64]
     return facts
 
 
-def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _headline(metrics: Content) -> list[tuple[str, str]]:
     """The four figures in large print, of the test split if there is one: (what, value)."""
     splits = _splits(metrics)
     if not splits:
@@ -105,7 +107,7 @@ def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(f"{splits[0]} {name}", f"{value:.3f}") for name, value in known if value is not None]
 
 
-def _results(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _results(metrics: Content) -> dict[str, object]:
     """The table of splits: its columns, and rows of (split, cells)."""
     splits = _splits(metrics)
     columns = [
@@ -116,7 +118,7 @@ def _results(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {"columns": columns, "rows": [(s, [_number(metrics[s], name) for name in columns]) for s in splits]}
 
 
-def _per_class(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _per_class(metrics: Content) -> dict[str, object]:
     """AP and AP50 of each class on the first split that has them; classes without ground truth have None."""
     for split in _splits(metrics):
         values = metrics[split]
@@ -127,12 +129,8 @@ def _per_class(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {"split": "", "rows": []}
 
 
-def _curves(metrics: Mapping[str, Any], history: Mapping[str, NDArray[np.float64]]) -> list[tuple[str, str]]:
+def _curves(metrics: Content, history: Mapping[str, NDArray[np.float64]]) -> list[tuple[str, str]]:
     """(what it is, SVG) of each figure for which there is data."""
-    from markupsafe import Markup
-
-    from detlab.visualization import assignment_curves, loss_curves, metric_curves, pr_curves, pseudo_curves, svg_text
-
     result: list[tuple[str, str]] = []
     curves = metrics.get("pr_curves") or {}
     if curves:
@@ -150,7 +148,7 @@ def _curves(metrics: Mapping[str, Any], history: Mapping[str, NDArray[np.float64
     return result
 
 
-def _pseudo(metrics: Mapping[str, Any], history: Mapping[str, NDArray[np.float64]], folder: Path) -> dict[str, Any]:
+def _pseudo(metrics: Content, history: Mapping[str, NDArray[np.float64]], folder: Path) -> dict[str, object]:
     """Pseudo-labels at the last look: how many per picture, rows of (class, precision, recall), pictures."""
 
     def last(name: str) -> float | None:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from detlab.errors import UserError, nearest
 from detlab.reporting.pages.run import RUN_FILES
+from detlab.reporting.study.definition import find_studies
 
 Kind = Literal["run", "folder", "studies", "record"]
 
@@ -54,8 +55,6 @@ def _of_file(path: Path) -> Source:
 
 
 def _of_folder(path: Path) -> Source:
-    from detlab.reporting.study.definition import find_studies
-
     if any((path / name).is_file() for name in RUN_FILES):
         return Source("run", [path])
     if studies := find_studies(path):
@@ -67,8 +66,6 @@ def _of_folder(path: Path) -> Source:
 
 
 def _names(experiments: Sequence[Path]) -> list[str]:
-    from detlab.reporting.study.definition import find_studies
-
     papers = [paper for root in experiments if root.is_dir() for paper in root.iterdir() if paper.is_dir()]
     tables = [study for paper in papers for study in find_studies(paper)]
     return [f"{study.parent.name}/{study.stem}" for study in tables] + [study.parent.name for study in tables]

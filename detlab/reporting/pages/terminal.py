@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
 from detlab.reporting.pages.content import Gap, ResultRow, failures, gaps, headline, mending, result_rows, with_paper
 from detlab.reporting.pages.wording import counted, effect, remarks, t_interval
 from detlab.reporting.study.table import Table
@@ -22,8 +27,6 @@ NARROW = 72  # characters under which a claim's numbers stand below it
 
 def new_console() -> Console:
     """Titles, claims and errors are printed as they are: brackets are no markup, numbers get no colour."""
-    from rich.console import Console
-
     return Console(markup=False, emoji=False, highlight=False)
 
 
@@ -66,21 +69,14 @@ def _widths(table: Table, rows: list[ResultRow]) -> list[tuple[int, int]]:
 
 
 def _grid() -> Grid:
-    from rich import box
-    from rich.table import Table as Grid
-
     return Grid(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
 
 
 def _seeds(result: ResultRow) -> Text:
-    from rich.text import Text
-
     return Text(result.seeds, style="" if result.seeds == str(len(result.row.runs)) else "yellow")
 
 
 def _wide(table: Table, rows: list[ResultRow], positions: list[int], *, named: bool) -> Grid:
-    from rich.text import Text
-
     paper = with_paper(table)
     grid = _grid()
     grid.add_column("row", overflow="fold")
@@ -103,8 +99,6 @@ def _wide(table: Table, rows: list[ResultRow], positions: list[int], *, named: b
 
 
 def _stacked(table: Table, rows: list[ResultRow], positions: list[int]) -> Grid:
-    from rich.text import Text
-
     grid = _grid()
     grid.add_column("row", overflow="fold")
     grid.add_column("seeds", no_wrap=True)
@@ -126,8 +120,6 @@ def _stacked(table: Table, rows: list[ResultRow], positions: list[int]) -> Grid:
 
 
 def _claims(table: Table, *, narrow: bool) -> Grid:
-    from rich.text import Text
-
     grid = _grid()
     grid.add_column("claim", overflow="fold")
     grid.add_column("verdict", no_wrap=True)

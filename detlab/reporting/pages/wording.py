@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from detlab.reporting.study.table import HEADLINE_SEEDS, Run, Summary, TableRow, Verdict, points
 
 LOWER_IS_BETTER = ("oLRP", "LRP", "IoU_error", "ECE")  # beginnings of metrics that are errors
@@ -102,8 +104,6 @@ def duration(minutes: float | None) -> str:
 
 def progress(run: Run) -> str:
     """How far an unfinished run has come, from its history and its schedule."""
-    import numpy as np
-
     steps = run.history.get("step", np.empty(0))
     reached = int(np.nanmax(steps)) + 1 if np.isfinite(steps).any() else 0
     schedule = run.config.get("schedule")

@@ -7,19 +7,17 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from detlab.config.launch import CONFIG_DIR
-from detlab.engine.run_folder import differences, identity
+from detlab.config.groups import CONFIG_DIR
 from detlab.errors import UserError
-from detlab.reporting.pages.record import table_of_record
+from detlab.reporting.files import Content
 from detlab.reporting.study.claims import judge, parse_claim
 from detlab.reporting.study.definition import METRICS, Study
+from detlab.reporting.study.differences import recipe
 from detlab.reporting.study.needs import stages_of
+from detlab.reporting.study.record import table_of_record
 from detlab.reporting.study.run import find_runs, read_run, seed_folders
 from detlab.reporting.study.table import Run, Table, TableRow
-
-__all__ = ["commits", "config_differences", "read_run", "table_of_folder", "table_of_study"]
 
 SEEDS = (0, 1, 2)  # where nobody says which
 _MOST_IN_TITLE = 3
@@ -118,7 +116,7 @@ def _chosen(setting: str, runs: Sequence[Run]) -> list[str]:
     """The overrides that lead to a setting and to its results: those of the first of `runs` that has a command with
     them. That run's seed may be part of other runs' folders there. A scale's name is one of these overrides; any other
     name is taken for that of a data config where no command explains it."""
-    config: Mapping[str, Any] = next((run.config for run in runs if run.config), {})
+    config: Content = next((run.config for run in runs if run.config), {})
     named = (CONFIG_DIR / "scale" / f"{setting}.yaml").is_file()
     kept: list[str] | None = None
     for run in runs:
@@ -192,7 +190,7 @@ def table_of_folder(folder: str | Path) -> Table:
     )
 
 
-def _setting(config: Mapping[str, Any]) -> str:
+def _setting(config: Content) -> str:
     return str(config.get("setting") or config.get("scale_name") or "")
 
 
@@ -204,17 +202,12 @@ def _grouped(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs of the same name, setting and config together; a seed that comes twice begins another group."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        key = json.dumps([_name(run), _setting(run.config), _recipe(run.config)], sort_keys=True, default=str)
+        key = json.dumps([_name(run), _setting(run.config), recipe(run.config)], sort_keys=True, default=str)
         again = 0
         while any(other.seed == run.seed for other in groups.get(f"{key}{again}", ())):
             again += 1
         groups.setdefault(f"{key}{again}", []).append(run)
     return list(groups.values())
-
-
-def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What is computed, whatever the seed."""
-    return {key: value for key, value in identity(config).items() if key != "seed"}
 
 
 def _titles(groups: Sequence[Sequence[Run]]) -> list[str]:
@@ -231,13 +224,13 @@ def _titles(groups: Sequence[Sequence[Run]]) -> list[str]:
     return [f"{title}, {group[0].folder}" if titles.count(title) > 1 else title for title, group in zip(titles, groups)]
 
 
-def _settings(run: Run) -> dict[str, Any]:
+def _settings(run: Run) -> dict[str, object]:
     """Every value of a config by its dotted key, the setting first."""
-    return {"setting": _setting(run.config), **_flat(_recipe(run.config))}
+    return {"setting": _setting(run.config), **_flat(recipe(run.config))}
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(config: Content, prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
     for key, value in config.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
@@ -245,29 +238,3 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _last_command(runs: Sequence[Run]) -> str:
     return next((str(run.result["command"]) for run in reversed(runs) if run.result.get("command")), "")
-
-
-def config_differences(table: Table) -> dict[str, list[str]]:
-    """Row name → ``key: first row's → this row's``, of the first config of each; seed, name and place left out. A row
-    of another task (a classifier among detectors) is compared with the first of its own.
-
-    A row whose own runs were trained with different configs says so too, as ``seed=2: key: … → …``: its mean is then
-    no mean over seeds. Rows without a readable config do not appear.
-    """
-    found: dict[str, list[str]] = {}
-    firsts: dict[str | None, Mapping[str, Any]] = {}
-    for row in table.rows:
-        recipes = [(run.seed, _recipe(run.config)) for run in row.runs if run.config]
-        if not recipes:
-            continue
-        own = recipes[0][1]
-        first = firsts.setdefault((own.get("task") or {}).get("_target_"), own)
-        within = [f"seed={seed}: {change}" for seed, recipe in recipes[1:] for change in differences(own, recipe)]
-        found[row.name] = differences(first, own) + within
-    return found
-
-
-def commits(table: Table) -> list[str]:
-    """The commits that the finished runs were trained at, in order of first use."""
-    written = [str(run.result.get("commit") or "") for row in table.rows for run in row.finished]
-    return list(dict.fromkeys(commit for commit in written if commit))

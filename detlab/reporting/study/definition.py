@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from detlab.config.launch import CONFIG_DIR
+from detlab.config.groups import CONFIG_DIR
 from detlab.errors import UserError, nearest
 from detlab.reporting.study.grammar import parse_claim
 from detlab.reporting.study.metric_names import PER_CLASS, check_metric
@@ -120,7 +120,7 @@ def _find(path_or_name: str | Path, experiments: Path) -> Path:
     raise UserError(f"There is no study '{path}'{nearest(str(path), names)}; give <paper>/<table> or a file.")
 
 
-def _mapping(content: Any, where: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
+def _mapping(content: object, where: str, keys: tuple[str, ...]) -> Mapping[str, object]:
     if not isinstance(content, Mapping):
         raise UserError(f"{where}: expected keys {', '.join(keys)}, got {_short(content)}.")
     for key in content:
@@ -129,7 +129,7 @@ def _mapping(content: Any, where: str, keys: tuple[str, ...]) -> Mapping[str, An
     return content
 
 
-def _text(value: Any, where: str) -> str:
+def _text(value: object, where: str) -> str:
     if value is None:
         return ""
     if isinstance(value, Mapping | list):
@@ -137,7 +137,7 @@ def _text(value: Any, where: str) -> str:
     return str(value).strip()
 
 
-def _metrics(path: Path, value: Any) -> tuple[str, ...]:
+def _metrics(path: Path, value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) for name in value):
         raise UserError(f"{path}: metrics: expected a list of names such as [AP, AP50], got {_short(value)}.")
     for position, name in enumerate(value):
@@ -147,13 +147,13 @@ def _metrics(path: Path, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _by_class(path: Path, value: Any) -> str:
+def _by_class(path: Path, value: object) -> str:
     if value is not None and value not in PER_CLASS:
         raise UserError(f"{path}: by_class: expected {' or '.join(PER_CLASS)}, got {_short(value)}.")
     return value or ""
 
 
-def _rows(path: Path, study: str, value: Any, experiments: str | Path) -> tuple[RowSpec, ...]:
+def _rows(path: Path, study: str, value: object, experiments: str | Path) -> tuple[RowSpec, ...]:
     if not isinstance(value, Mapping):
         example = "'rows: {baseline: {}}'"
         raise UserError(f"{path}: rows: expected a name for each row, as in {example}, got {_short(value)}.")
@@ -168,7 +168,7 @@ def _rows(path: Path, study: str, value: Any, experiments: str | Path) -> tuple[
     return rows
 
 
-def _row(path: Path, study: str, name: Any, value: Any, experiments: Path) -> RowSpec:
+def _row(path: Path, study: str, name: object, value: object, experiments: Path) -> RowSpec:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or keyword.iskeyword(name):
         raise UserError(
             f"{path}: row '{name}' cannot be named in claims; use letters, digits and _, a letter first (and none of "
@@ -188,7 +188,7 @@ def _row(path: Path, study: str, name: Any, value: Any, experiments: Path) -> Ro
     return RowSpec(name, _text(content.get("title"), f"{where}: title") or name, numbers, experiment, needs)
 
 
-def _needs(value: Any, where: str, experiments: Path) -> tuple[str, ...]:
+def _needs(value: object, where: str, experiments: Path) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
@@ -206,14 +206,14 @@ def _needs(value: Any, where: str, experiments: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
-def _number(metric: Any, value: Any, where: str) -> float:
+def _number(metric: object, value: object, where: str) -> float:
     check_metric(str(metric), where)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UserError(f"{where}: {metric} is {_short(value)}; expected the printed number, or leave the metric out.")
     return float(value)
 
 
-def _claims(path: Path, value: Any, rows: list[str]) -> tuple[ClaimSpec, ...]:
+def _claims(path: Path, value: object, rows: list[str]) -> tuple[ClaimSpec, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
@@ -221,7 +221,7 @@ def _claims(path: Path, value: Any, rows: list[str]) -> tuple[ClaimSpec, ...]:
     return tuple(_claim(path, number, entry, rows) for number, entry in enumerate(value, 1))
 
 
-def _claim(path: Path, number: int, entry: Any, rows: list[str]) -> ClaimSpec:
+def _claim(path: Path, number: int, entry: object, rows: list[str]) -> ClaimSpec:
     where = f"{path}: claim {number}"
     if isinstance(entry, Mapping) and "claim" not in entry:
         raise UserError(f"{where}: put the whole claim in quotation marks, as YAML takes the colon for its own.")
@@ -238,6 +238,6 @@ def _claim(path: Path, number: int, entry: Any, rows: list[str]) -> ClaimSpec:
     return ClaimSpec(" ".join(fields["claim"].split()), _text(fields.get("source"), f"{where}: source"), headline)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

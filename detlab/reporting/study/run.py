@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detlab.engine.run_folder import RunFolder
 from detlab.errors import UserError
-from detlab.reporting.pages.files import read_json
-from detlab.reporting.pages.history import read_history
+from detlab.reporting.files import Content, read_json
+from detlab.reporting.history import read_history
 from detlab.reporting.study.table import Run, State
 
 T = TypeVar("T")
@@ -42,10 +42,10 @@ def read_run(folder: str | Path) -> Run:
             problems.append(f"{files.path}: cannot be read ({error}); {_MEND}.")
         return otherwise
 
-    config: dict[str, Any] = attempt(lambda: files.read_config() if files.config.exists() else {}, {})
-    result: dict[str, Any] = attempt(lambda: _result(files.metrics), {})
+    config: Content = attempt(lambda: files.read_config() if files.config.exists() else {}, {})
+    result: Content = attempt(lambda: _result(files.metrics), {})
     history: dict[str, NDArray[np.float64]] = attempt(lambda: read_history(files.history), {})
-    failure: dict[str, Any] = attempt(lambda: _whole(files.failure), {})
+    failure: Content = attempt(lambda: _whole(files.failure), {})
     finished = result.get("status") == "finished"
     begun = attempt(lambda: any(path.exists() for path in _left_by_training(files)), True)
     state: State = "unfinished" if begun else "missing"
@@ -62,7 +62,7 @@ def _left_by_training(files: RunFolder) -> tuple[Path, ...]:
     return files.config, files.history, files.metrics, files.checkpoints, files.failure
 
 
-def _whole(path: Path) -> dict[str, Any]:
+def _whole(path: Path) -> Content:
     """A JSON file that may not be there, but is not empty if it is."""
     content = read_json(path)
     if not content and path.exists():
@@ -70,9 +70,9 @@ def _whole(path: Path) -> dict[str, Any]:
     return content
 
 
-def _result(path: Path) -> dict[str, Any]:
+def _result(path: Path) -> Content:
     """`metrics.json`, its values checked to be numbers or null."""
-    result = _whole(path)
+    result = dict(_whole(path))
     for split in ("val", "test"):
         values = result.setdefault(split, {}) if result else {}
         if not isinstance(values, Mapping):
@@ -83,7 +83,7 @@ def _result(path: Path) -> dict[str, Any]:
     return result
 
 
-def _seed(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> int:
+def _seed(folder: Path, config: Content, result: Content) -> int:
     for written in (config.get("seed"), result.get("seed")):
         if isinstance(written, int) and not isinstance(written, bool):
             return written

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import bootstrap, t
 
 from detlab.reporting.study.table import TableRow
 
@@ -30,8 +31,6 @@ def bootstrap_interval(differences: ArrayLike, level: float = 0.95) -> tuple[flo
         return None
     if len(values) <= MOST_ENUMERATED:
         return _enumerated(values, level)
-    from scipy.stats import bootstrap
-
     # random_state: the name that every supported version of scipy takes.
     drawn = bootstrap((values,), np.mean, confidence_level=level, method="percentile", random_state=0)
     return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
@@ -44,8 +43,6 @@ def t_interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, floa
     95 % of cases whatever n is, which the bootstrap does not; the price is its width: 2.5 sd to either side with three
     seeds, 1.2 sd with five, 0.7 sd with ten.
     """
-    from scipy.stats import t
-
     values = _checked(differences, level)
     if len(values) < 2:
         return None

@@ -26,7 +26,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> object:
     """The content of a YAML file. Raises UserError, with the line, where it is malformed or repeats a key."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)

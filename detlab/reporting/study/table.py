@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from detlab.reporting.files import Content
 
 State = Literal["finished", "failed", "unfinished", "missing"]
 Decision = Literal["holds", "fails", "undecided"]
@@ -26,9 +28,9 @@ class Run:
     folder: Path
     seed: int
     state: State
-    result: Mapping[str, Any] = field(default_factory=dict)
+    result: Content = field(default_factory=dict)
     history: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Content = field(default_factory=dict)
     error: str = ""
 
     def value(self, metric: str) -> float | None:

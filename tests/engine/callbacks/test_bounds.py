@@ -22,7 +22,8 @@ def test_bounds_of_two_objects_of_which_the_better_scored_lies_worse():
     labels = torch.zeros(2, dtype=torch.int64)
     metrics.update([Detections(found, torch.tensor([0.5, 0.9]), labels)], [Targets.of(truth, labels, 1)])
     said: dict[str, float] = {}
-    module = SimpleNamespace(metrics={"test_metrics": metrics}, log_dict=lambda values, **_: said.update(values))
+    evaluation = SimpleNamespace(metrics={"test_metrics": metrics})
+    module = SimpleNamespace(evaluation=evaluation, log_dict=lambda values, **_: said.update(values))
     CorrelationBounds().on_test_epoch_end(None, module)
     assert said.keys() == {f"test/{column}_{end}" for column in COLUMNS for end in ENDS}
     for column in ("AP75", "AP90"):

@@ -16,7 +16,7 @@ from detlab.losses.alrp import ALRPCriterion
 from detlab.losses.classification import CrossEntropy, Focal
 from detlab.losses.criterion import Criterion
 from detlab.losses.iou import IoULoss
-from detlab.reporting.pages.history import read_history
+from detlab.reporting.history import read_history
 from detlab.structures import Matched
 
 

@@ -20,7 +20,7 @@ from detlab.engine.callbacks.checkpoints import load_checkpoint
 from detlab.engine.distributed.group import Group
 
 TWO = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
-FOLLOW = "from detlab.commands.train import follow; follow()"
+FOLLOW = "from detlab.config.training import follow; follow()"
 WAIT = 300  # seconds, on a busy machine
 
 

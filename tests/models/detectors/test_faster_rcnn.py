@@ -108,7 +108,7 @@ def losses_of(model: FasterRCNN, images: Tensor, targets: list[Targets], samples
     objects = [of_one_class(t) for t in targets]
     assignment = MaxIoU(0.7, 0.3)(first.anchors, objects)
     matched = gather_objects(first.anchors, targets, assignment, first.predictions)
-    return TwoStageCriterion(SmoothL1(ONE), samples=samples)(matched, model.learn(first, targets))
+    return TwoStageCriterion(SmoothL1(ONE), samples=samples)(matched, model.second_stage(first, targets))
 
 
 def test_detections_are_torchvision_s(twins) -> None:
@@ -190,6 +190,20 @@ def test_regions_are_cut_where_anchors_lie(aligned, shift) -> None:
     cut = model.head.pool([torch.cat([x, x]) for x in maps], [regions[:1], regions[1:]])
     expected = (regions[:, :2] + regions[:, 2:]) / 2 + shift * 2.0 ** level[:, None]
     torch.testing.assert_close(cut.mean((2, 3)), expected)
+
+
+def test_by_default_regions_are_cut_where_anchors_lie() -> None:
+    """Of maps that hold their cells' own x the middle of each region, of levels 2, 3 and 4 in turn."""
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        words = ["method=faster_rcnn", "detector.fpn.out_channels=16", "detector.head.canonical=112"]
+        head = build_detector(compose("train", words), CLASSES).head
+    cut: list[Tensor] = []
+    head.pool.register_forward_hook(lambda *call: cut.append(call[-1]))
+    levels, side = (2, 3, 4), 320
+    rows = [(torch.arange(side >> level) + 0.5) * 2**level for level in levels]
+    maps = [row.expand(1, 16, len(row), len(row)) for row in rows]
+    head(maps, [torch.tensor([[16.0, 16, 48, 48], [64, 64, 120, 176], [32, 32, 288, 288]])])
+    torch.testing.assert_close(cut[0].mean((1, 2, 3)), torch.tensor([32.0, 92, 160]))
 
 
 def test_regions_are_cut_as_torchvision_does() -> None:

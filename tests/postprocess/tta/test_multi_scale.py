@@ -203,13 +203,13 @@ def test_the_module_looks_once_in_validation_and_as_told_elsewhere() -> None:
 @pytest.mark.parametrize(("scales", "times"), [([0.5, 1.0, 2.0], 1), ([0.5, 2.0], 0)])
 def test_the_predicted_iou_is_judged_on_the_pictures_as_they_are(scales: list[float], times: int, monkeypatch) -> None:
     several, judged = module(MultiScale(scales)), []
-    monkeypatch.setattr(several, "_judge_iou", lambda *given: judged.append(given))
+    monkeypatch.setattr(several.evaluation, "update_iou_error", lambda *given: judged.append(given))
     pictures = batch(noise())
     several.detect(pictures)
     assert judged == []
     several.detect(pictures, "test")
     assert len(judged) == times
-    for _, predictions, _, stage in judged:
+    for stage, _, predictions, *_ in judged:
         assert torch.equal(predictions.logits, several(pictures.images)[0].logits)
         assert stage == "test"
 

@@ -4,8 +4,8 @@ import pytest
 
 from detlab.errors import UserError
 from detlab.reporting.pages.overview import BEGIN, END, overview, replaced
-from detlab.reporting.pages.record import record_text
 from detlab.reporting.study.definition import EXPERIMENTS
+from detlab.reporting.study.record import record_text
 
 
 def test_a_line_tells_what_is_recorded_and_why_claims_are_undecided(sample, tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detlab.engine.run_folder import write_atomic
+from detlab.data.files import write_atomic
 from detlab.errors import UserError
 from detlab.reporting.pages.run import write_report
 from detlab.visualization import png_bytes

@@ -5,9 +5,10 @@ import pytest
 
 from detlab.errors import UserError
 from detlab.reporting.pages.content import mending
-from detlab.reporting.pages.record import record_text
-from detlab.reporting.study.collect import commits, config_differences, table_of_folder, table_of_study
+from detlab.reporting.study.collect import table_of_folder, table_of_study
 from detlab.reporting.study.definition import ClaimSpec, RowSpec, Study, read_study
+from detlab.reporting.study.differences import commits, config_differences
+from detlab.reporting.study.record import record_text
 
 ROWS = (RowSpec("a", "Row A", {"AP": 36.3}, "paper/table/a"), RowSpec("b", "Row B", {}, "paper/table/b"))
 

@@ -145,6 +145,44 @@ def test_make_trains_stage_by_stage_with_the_same_overrides(tmp_path):
     assert len(lines) == 3
 
 
+@pytest.mark.parametrize(
+    ("table", "needed"),
+    [
+        ("certainty/table6", "certainty/table5/ca_re_dt"),
+        ("iou_balanced/table3", "iou_balanced/table2/both"),
+        ("paa/table4_left", "paa/table1_right/paa_ioupred"),
+        ("alrp/atss", "alrp/table2/alrp_giou_sb"),
+        ("combinations/grid", "paa/table1_right/paa_ioupred"),
+    ],
+)
+def test_make_trains_rows_of_a_table_that_are_other_tables(tmp_path, table, needed):
+    paper, _, name = table.partition("/")
+    *trainings, _ = made(tmp_path, f"reproduce-{paper}", f"TABLE={name}")
+    assert needed in {row.experiment for row in read_study(table).rows}
+    assert needed in [experiment for line in trainings for experiment in experiments_of(line)]
+
+
+def experiments_of(line: str) -> list[str]:
+    """What a command of `made` trains."""
+    (words,) = re.findall(r"experiment=(\S+)", line)
+    return words.split(",")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        *(f"certainty/table{number}" for number in (3, 4, 6, 8)), "iou_balanced/table3", "iou_balanced/table4",
+        *(f"paa/table{name}" for name in ("1_left", "2_left", "2_right", "4_left", "4_right")),
+        "alrp/atss", "combinations/grid",
+    ],
+)  # fmt: skip
+def test_rows_of_other_tables_are_trained_with_a_shipped_one(table):
+    rows = {row.experiment for row in read_study(table).rows}
+    trained = {experiment for stage in stages(table) for experiment in stage}
+    assert {row for row in rows if not row.startswith(f"{table}/")}, "no row of another table: nothing was tested"
+    assert rows <= trained
+
+
 def test_make_leaves_tables_of_paper_scale_out_unless_named(tmp_path):
     assert not any("/table1/" in line for line in made(tmp_path, "reproduce-iou_balanced"))
     assert "/table1/" in made(tmp_path, "reproduce-iou_balanced", "SCALE=paper")[-2]
