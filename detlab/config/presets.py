@@ -53,10 +53,18 @@ def register(folder: Path) -> None:
 
     store = ConfigStore.instance()
     for preset in read_presets(folder):
-        store.store(
-            group=preset.group, name=preset.name, package=preset.package, node=preset.content, provider="detlab"
-        )
+        store.store(group=preset.group, name=preset.name, package=preset.package, node=_ordered(preset.content))
 
 
 def _content(option: Any) -> dict[str, Any]:
     return dict(option) if isinstance(option, Mapping) else {"defaults": [str(option)]}
+
+
+def _ordered(content: dict[str, Any]) -> dict[str, Any]:
+    """`content` with Hydra's ``_self_`` in its defaults list: its own values come after the options that it takes."""
+    taken: list[Any] = []
+    overrides: list[Any] = []
+    for entry in content.get("defaults", []):
+        chosen = entry if isinstance(entry, str) else next(iter(entry))
+        (overrides if chosen.startswith("override ") else taken).append(entry)
+    return content | {"defaults": [*taken, "_self_", *overrides]}
