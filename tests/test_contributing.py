@@ -39,7 +39,7 @@ def test_an_example_trains(title: str, checkout: Path) -> None:
         if language != "sh":
             path = checkout / text.splitlines()[0].removeprefix("# ")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text.partition("\n")[2], encoding="utf-8")  # without the line that names the file
     small = ["data.train=16", "data.val=4", "data.test=4", "loader.batch_size=4", "loader.num_workers=0"]
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     for line in (line for language, text in EXAMPLES[title] if language == "sh" for line in text.splitlines()):

@@ -37,7 +37,10 @@ FEATURES = {  # in the order in which they are compared
     "one_stage": Feature("detector", "method=retinanet", trained_by="loss=focal_l1"),
     "objectness": Feature("detector", "method=yolo", trained_by="loss=yolo"),
     "quality": Feature(
-        "detector", "detector.head.quality=iou", leave="detector.head.quality=none", trained_by="loss=paa"
+        "detector",
+        "detector.head.quality=iou or =centerness, whichever the loss predicts",
+        leave="detector.head.quality=none",
+        trained_by="loss=paa",
     ),
     "intervals": Feature("detector", "localization=dense_intervals", trained_by="loss=focal_intervals"),
     "class_scores": Feature("detector", "method=retinanet", leave="pseudo.beta=0"),

@@ -127,14 +127,14 @@ def test_a_classifier_is_no_detector(detlab):
 def test_a_row_that_cannot_be_leaves_the_others_alone(detlab, toy):
     answer = detlab("cost", "-m", "loss=focal_l1,focal_giou_iou", *toy)
     assert answer.status == 1
-    assert "do not fit: add detector.head.quality=" in answer.err
+    assert "loss.quality (PredictedIoU) needs quality" in answer.err
     assert re.search(r"scenes-retinanet +2 × 128 × 128 ", answer.out)  # the row that can
 
 
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["detector.head.quality=iou"], "do not fit: add detector.head.quality="),
+        (["detector.head.quality=iou"], "does not train: take loss=paa, or detector.head.quality=none"),
         (["schedule.lrr=1"], "There is no key 'schedule.lrr' in the config (did you mean 'schedule.lr'?)"),
         (["imges=1"], "There is no key 'imges' in the config (did you mean 'images'"),
         (["images=0"], "images=0: input should be greater than or equal to 1"),

@@ -20,6 +20,7 @@ from detlab.config.instantiate import build_datamodule, rehearse
 from detlab.config.launch import CONFIG_DIR, groups
 from detlab.config.schema import validate
 from detlab.config.stages import FOLDERS
+from detlab.config.training import check
 from detlab.engine.run_folder import RunFolder
 from detlab.errors import UserError
 from detlab.proxy_classifier import ProxyClassifier, save
@@ -124,7 +125,7 @@ def of_row(row, needed):
 
 def _build(cfg):
     if cfg.get("task"):
-        instantiate(cfg.task).rehearse(cfg)
+        check(cfg, cfg.name)
     else:
         rehearse(cfg)
 

@@ -74,7 +74,7 @@ def test_a_row_that_cannot_be_is_said_at_the_start_and_fails_alone(detlab, tiny)
 def test_a_sweep_of_which_nothing_can_run_or_be_composed_does_not_begin(detlab, tiny):
     nothing = detlab("train", "-m", *tiny, *PLAIN, "seed=0,1", "loss=focal_giou_centerness")
     assert nothing.status == 1
-    assert "No row of this sweep can run: detector.head.quality=none" in nothing.err
+    assert "No row of this sweep can run: loss.quality (Centerness) needs quality" in nothing.err
     broken = detlab("train", "-m", *tiny, *PLAIN, "seed=0,1", "schedule.lrr=1,2")
     assert broken.status == 1
     assert "There is no key 'schedule.lrr' in the config (did you mean 'schedule.lr'?)." in broken.err

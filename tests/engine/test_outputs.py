@@ -64,6 +64,6 @@ def test_ap_of_rare_classes_is_of_the_same_classes_on_every_fold(tmp_path, fold)
     data = DetectionDataModule(source, Pipeline(), Pipeline())
     folder = RunFolder(tmp_path / "run")
     folder.open({"name": "made"})
-    module = SimpleNamespace(detections={}, pr_curves={})
+    module = SimpleNamespace(evaluation=SimpleNamespace(detections={}, pr_curves={}))
     values = {"test/AP/a": 0.1, "test/AP/b": 0.2, "test/AP/c": 0.3}
     assert save_results(folder, module, data, {}, values, pictures=0)["test"]["AP_rare"] == 0.3

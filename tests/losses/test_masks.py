@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor
 
+from detlab.config.groups import options_of
 from detlab.config.launch import CONFIG_DIR
 from detlab.ops.matching import gather
 from detlab.pseudo_labels.none import AllBackground
@@ -19,7 +20,7 @@ from detlab.structures import Anchors, Assignment, Predictions, Targets
 BATCH, ANCHORS, CLASSES = 3, 60, 4
 # Those of other outputs have tests of their own; focal_intervals is the focal loss beside other boxes.
 OTHERS = ("yolo", "faster_rcnn", "focal_intervals")
-LOSSES = sorted(path.stem for path in (CONFIG_DIR / "loss").glob("*.yaml") if not path.stem.startswith(OTHERS))
+LOSSES = [name for name in options_of("loss") if not name.startswith(OTHERS)]
 # Whom the annotators of each image asked for: two of the classes, the other two, none.
 ANNOTATED = torch.tensor([[True, True, False, False], [False, False, True, True], [False, False, False, False]])
 NOWHERE = -1e4  # a logit so low that its element counts in no loss
@@ -81,7 +82,7 @@ def test_the_others_get_what_they_would_without_them(criterion: Any, seed: int) 
     masked = gradient(criterion, (anchors, targets, assignment, predictions))
     heard = ANNOTATED[:, None].expand(-1, ANCHORS, -1)
     low = predictions._replace(logits=predictions.logits.masked_fill(~heard, NOWHERE))
-    whole = gradient(criterion, (anchors, AllBackground().treat(targets), assignment, low))
+    whole = gradient(criterion, (anchors, AllBackground().transform_targets(targets), assignment, low))
     torch.testing.assert_close(masked[heard], whole[heard], rtol=1e-6, atol=1e-9)
 
 
@@ -89,7 +90,7 @@ def test_the_others_get_what_they_would_without_them(criterion: Any, seed: int) 
 def test_as_background_they_do_get_one(criterion: Any, seed: int) -> None:
     """Without the mask, so that the first test can fail. A ranking loss punishes only what stands above a positive."""
     anchors, targets, assignment, predictions = scene(seed)
-    found = gradient(criterion, (anchors, AllBackground().treat(targets), assignment, predictions))
+    found = gradient(criterion, (anchors, AllBackground().transform_targets(targets), assignment, predictions))
     asked = ANNOTATED.any(1)[:, None, None]  # an image in which nobody looked for anything stays silent
     background = (assignment.gt_index == -1)[..., None] & ~ANNOTATED[:, None] & asked
     assert (found[background] > 0).float().mean() > 0.5

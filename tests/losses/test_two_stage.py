@@ -155,7 +155,7 @@ def test_background_counts_as_much_as_the_share_of_classes_that_were_looked_for(
 def test_without_a_treatment_of_missing_labels_it_is() -> None:
     """pseudo=none: what nobody labelled is background."""
     logits = torch.randn(1, 4, 1, requires_grad=True)
-    targets = AllBackground().treat([targets_of([True, False, True])])
+    targets = AllBackground().transform_targets([targets_of([True, False, True])])
     first = first_stage(targets, torch.tensor([[-1, 0, -1, -2]]), logits)
     losses = TwoStageCriterion(SmoothL1(BoxCoder()))(first, second_stage())
     (gradient,) = torch.autograd.grad(losses["objectness"], logits)

@@ -10,13 +10,14 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor
 
+from detlab.config.groups import options_of
 from detlab.config.launch import CONFIG_DIR
 from detlab.ops.matching import gather
 from detlab.pseudo_labels.none import AllBackground
 from detlab.structures import Anchors, Assignment, Predictions, Targets
 
 BATCH, ANCHORS, CLASSES = 3, 60, 4
-LOSSES = sorted(path.stem for path in (CONFIG_DIR / "loss").glob("yolo*.yaml"))
+LOSSES = [name for name in options_of("loss") if name.startswith("yolo")]
 ANNOTATED = torch.tensor([[True, True, False, False], [False, False, True, True], [True, True, True, True]])
 
 
@@ -46,7 +47,7 @@ def gradients(criterion: Any, masked: bool, seed: int = 0) -> tuple[Assignment, 
     predictions = Predictions(logits, boxes + 5 * deltas, deltas, objectness=objectness)
     anchors = Anchors(boxes, torch.zeros(ANCHORS, dtype=torch.int64), (ANCHORS,))
     if not masked:
-        targets = AllBackground().treat(targets)
+        targets = AllBackground().transform_targets(targets)
     matched = gather(anchors, targets, Assignment(index), predictions)
     torch.stack(list(criterion(matched).values())).sum().backward()
     assert logits.grad is not None

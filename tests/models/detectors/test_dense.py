@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +9,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from detlab.config.groups import options_of
+from detlab.config.launch import CONFIG_DIR
 from detlab.models.anchors import AnchorGenerator
 from detlab.models.backbones.resnet import ResNet, SmallBackbone
 from detlab.models.detectors.dense import DenseDetector
@@ -17,7 +18,7 @@ from detlab.models.heads.dense import DenseHead
 from detlab.models.necks.fpn import FPN
 from detlab.ops.boxes import BoxCoder
 
-CONF = Path(__file__).parents[3] / "conf"
+CONF = CONFIG_DIR
 
 
 def a_detector(**head: Any) -> DenseDetector:
@@ -143,11 +144,11 @@ def test_the_configs_build(name: str, per_location: int) -> None:
 
 
 def test_every_backbone_config_names_a_network() -> None:
-    files = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
-    assert len(files) == 12
-    for name in files:
+    names = options_of("backbone")
+    assert len(names) == 13
+    for name in names:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose(overrides=[f"+backbone={name}"]).backbone
-        assert cfg.get("name", "small") in name
+        assert cfg.get("name", "small").startswith(name) or cfg.name in name
         stages = [4, 5] if name.startswith("resnext") else [3, 4, 5]
         assert list(cfg.get("deformable_stages", [])) == (stages if name.endswith("dcn") else [])
