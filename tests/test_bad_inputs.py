@@ -674,6 +674,7 @@ def findings(out: str) -> str:
     return " ".join(dict.fromkeys(listed))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trained")  # the data in `voc` and the run in `run`
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.section}: {case.name}")
 def test_bad_input(case, detlab, tmp_path, seen):

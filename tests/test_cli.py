@@ -53,6 +53,7 @@ def test_a_misspelt_verb_is_answered_with_the_nearest(detlab):
     assert "there is no verb 'trian' (did you mean 'train'?)" in result.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "answer"),
     [

@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
 def test_a_notebook_runs_and_shows_its_pictures(path: Path, tmp_path: Path, monkeypatch, toy) -> None:
     notebook = nbformat.read(path, as_version=4)

@@ -36,6 +36,7 @@ def assert_same(found: Mixture, wanted: Mixture, tolerance: float = 0.0) -> None
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_equals_scikit_learn_on_all_sets() -> None:
     sets = score_sets()
     assert len(sets.kind) >= 1200

@@ -20,6 +20,7 @@ def composed(*overrides: str):
         return compose("anchors", list(overrides))
 
 
+@pytest.mark.slow
 def test_on_a_data_set_as_the_training_resizes_it(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     plain = anchors(composed(*TOY))
@@ -41,6 +42,7 @@ def test_on_a_data_set_as_the_training_resizes_it(tmp_path, monkeypatch) -> None
     assert again.matched_now == plain.matched
 
 
+@pytest.mark.slow
 def test_on_the_command_line(detlab) -> None:
     answer = detlab("anchors", *TOY, "detector.fpn.levels=[4,5]", "per_level=2")
     assert answer.status == 0, answer.err
@@ -50,6 +52,7 @@ def test_on_the_command_line(detlab) -> None:
     check(composed("detector.fpn.levels=[4,5]", shapes[1], shapes[2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

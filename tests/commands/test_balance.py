@@ -20,6 +20,7 @@ def composed(*overrides: str):
         return compose("balance", [*FEW, *overrides])
 
 
+@pytest.mark.slow
 def test_the_weight_keeps_the_sum_of_the_first_step(toy) -> None:
     """Trained with the estimate of its first batch, the loss of that batch is that of the plain loss."""
     from lightning import seed_everything
@@ -49,12 +50,14 @@ def test_the_weight_keeps_the_sum_of_the_first_step(toy) -> None:
     assert estimate.low == estimate.weight == estimate.high > 1
 
 
+@pytest.mark.slow
 def test_a_detector_that_starts_from_a_run_is_estimated_as_it_starts(toy, finished) -> None:
     words = [*toy, "batches=1", "lambdas=[1.5]"]
     (anew,), (after,) = balance(composed(*words)), balance(composed(*words, f"start_from={finished}/run"))
     assert after.weight != anew.weight
 
 
+@pytest.mark.slow
 def test_the_balanced_loss_is_looked_into(toy) -> None:
     """λ and its weight, even a missing one, are what is asked for and do not matter."""
     plain = balance(composed(*toy, "batches=2"))
@@ -66,6 +69,7 @@ def test_the_balanced_loss_is_looked_into(toy) -> None:
     assert without_weights(composed(*toy)).loss == composed(*toy).loss
 
 
+@pytest.mark.slow
 def test_on_the_command_line(detlab, toy) -> None:
     answer = detlab("balance", *FEW, *toy, "batches=1", "lambdas=[0.5,0.7]")
     assert answer.status == 0, answer.err

@@ -45,6 +45,7 @@ def test_a_run_is_left_as_it_was(detlab):
     assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_of_an_evaluation_on_other_data(detlab):
     """In another format, with another order and other numbers of the classes; one of them is not in the data."""
     index, _ = CustomSource("voc", root="voc", split="train", val_split="val").load("train")
@@ -73,6 +74,7 @@ def test_nothing_found(detlab):
         assert row == {"rho": None, "AP": 0, "AP50": 0, "AP75": 0, "AP90": 0}
 
 
+@pytest.mark.slow
 def test_predictions_of_unknown_data_need_their_data_named(detlab):
     shutil.copy("run/predictions.json", "found.json")
     refused = detlab("bounds", "run=found.json")

@@ -56,6 +56,7 @@ def test_sound_data_are_counted_and_drawn(detlab):
     assert contents(Path("voc")) == before
 
 
+@pytest.mark.slow
 def test_every_problem_is_listed_and_the_status_tells(detlab):
     xml = Path("voc/Annotations/0000.xml")
     xml.write_text(re.sub(r"<xmax>\d+", "<xmax>90", xml.read_text(), count=1))
@@ -114,6 +115,7 @@ def test_class_names_are_printed_as_they_are(detlab):
     assert result.out.count("[red]stop[/red] :cat:") == 2
 
 
+@pytest.mark.slow
 def test_a_picture_of_training_among_those_to_evaluate_on(detlab):
     Path("voc/JPEGImages/0005.jpg").write_bytes(Path("voc/JPEGImages/0001.jpg").read_bytes())
     told = "voc/JPEGImages/0005.jpg: same content as voc/JPEGImages/0001.jpg, which is for training"
@@ -159,6 +161,7 @@ def test_a_merge_is_shown_by_class_and_source(detlab):
     assert "two: an image is drawn 2.5 times as often as one of weight 1." in result.out
 
 
+@pytest.mark.slow
 def test_a_merge_without_complete_labels_and_its_warnings(detlab):
     as_yolo()
     result = detlab("check", *merge("+data.sources.three={format: voc, root: voc, split: val, rename: {red: reds}}"))
@@ -172,6 +175,7 @@ def test_a_merge_without_complete_labels_and_its_warnings(detlab):
     assert "once in source 'one' and once in 'two'" in result.out
 
 
+@pytest.mark.slow
 def test_as_a_module_from_a_shell(tmp_path):
     (tmp_path / "voc/JPEGImages/0003.jpg").unlink()
     command = [sys.executable, "-m", "detlab.commands.check", *VOC, "output=null"]
@@ -181,6 +185,7 @@ def test_as_a_module_from_a_shell(tmp_path):
     assert errors_in(done.stdout) == {"missing image": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not BCCD.is_dir(), reason="the BCCD pictures are not here (../shared/data/bccd)")
 def test_bccd_has_two_boxes_without_area(detlab):
     before = {path: path.stat().st_mtime_ns for path in BCCD.rglob("*")}

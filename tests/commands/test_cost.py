@@ -35,6 +35,7 @@ def result(**changes):
     return row | changes
 
 
+@pytest.mark.slow
 def test_the_config_is_that_of_train_and_its_own_keys():
     own = {"images", "picture", "classes", "output"}
     for overrides in ([], ["scale=paper", "method=atss", "debug=quick"], ["experiment=baselines/anchors/one_giou"]):
@@ -46,6 +47,7 @@ def test_the_config_is_that_of_train_and_its_own_keys():
     assert own | set(KEYS["train"]) == set(KEYS["cost"])
 
 
+@pytest.mark.slow
 def test_a_toy_through_the_command_line(detlab, toy):
     answer = detlab("cost", *toy, "output=cost.json")
     assert answer.status == 0, answer.err
@@ -60,6 +62,7 @@ def test_a_toy_through_the_command_line(detlab, toy):
     assert row["gpu_hours"] == {}
 
 
+@pytest.mark.slow
 def test_paper_hours_follow_from_the_counted_flops(detlab):
     answer = detlab("cost", *SMALL_PAPER, "images=2", "loader.batch_size=4", "schedule.iterations=250", "output=c.json",
                     "trainer.accumulate_grad_batches=8", "picture=[100,200]", "schedule.milestones=[]")  # fmt: skip
@@ -73,6 +76,7 @@ def test_paper_hours_follow_from_the_counted_flops(detlab):
     assert row["device_hours"] == pytest.approx(row["seconds_per_step"] / 2 * 32 * 250 / 3600)
 
 
+@pytest.mark.slow
 def test_hours_of_a_step_that_fills_a_gpu(detlab):
     answer = detlab("cost", *SMALL_PAPER, "loader.batch_size=300", "images=1", "output=c.json", "trainer=gpu",
                     "trainer.precision=bf16-mixed")  # fmt: skip
@@ -90,6 +94,7 @@ def test_hours_of_a_step_that_fills_a_gpu(detlab):
     assert "https://github.com/facebookresearch/detectron2/blob/main/MODEL_ZOO.md" in answer.out
 
 
+@pytest.mark.slow
 def test_the_rows_of_a_table_make_one_table(detlab, toy):
     answer = detlab("cost", "-m", "experiment=baselines/anchors/nine_l1,baselines/anchors/atss_centerness", *toy,
                     "output=c.json")  # fmt: skip
@@ -102,6 +107,7 @@ def test_the_rows_of_a_table_make_one_table(detlab, toy):
     assert set(rows[1]["losses"]) == {"classification", "localization", "quality"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row",
     [
@@ -124,6 +130,7 @@ def test_a_classifier_is_no_detector(detlab):
     assert "proxy/sources/classifier trains no detector (task=ProxyTask): leave it out." in answer.err
 
 
+@pytest.mark.slow
 def test_a_row_that_cannot_be_leaves_the_others_alone(detlab, toy):
     answer = detlab("cost", "-m", "loss=focal_l1,focal_giou_iou", *toy)
     assert answer.status == 1
@@ -131,6 +138,7 @@ def test_a_row_that_cannot_be_leaves_the_others_alone(detlab, toy):
     assert re.search(r"scenes-retinanet +2 × 128 × 128 ", answer.out)  # the row that can
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -156,6 +164,7 @@ def test_impossible_configs_are_refused_before_any_work(detlab, tmp_path, overri
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_launchers_that_run_rows_side_by_side_are_refused(detlab, toy):
     answer = detlab("cost", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "seed=0", *toy)
     assert answer.status == 1
@@ -175,6 +184,7 @@ def test_classes_without_data(overrides, classes):
     assert cost.classes_of(composed(*overrides)) == classes
 
 
+@pytest.mark.slow
 def test_pictures_of_data_sets():
     assert cost.picture_of(composed("data.size=160")) == (160, 160)
     assert cost.picture_of(composed("data=scenes_semi", "data.source.size=160")) == (160, 160)
@@ -182,6 +192,7 @@ def test_pictures_of_data_sets():
     assert cost.picture_of(composed("scale=paper", "picture=[300,500]")) == (300, 500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "images"),
     [

@@ -43,6 +43,7 @@ def panels(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield section["name"], panel["config"]
 
 
+@pytest.mark.slow
 def test_every_panel_shows_what_a_run_logs(detlab, toy):
     data = ["data.train=4", "data.val=4", "data.test=8", "data.size=64", "loader.eval_batch_size=8"]
     name = [f"name={TABLE}/row", "logger.pictures=8"]
@@ -155,6 +156,7 @@ def test_what_wandb_refuses_becomes_a_sentence(monkeypatch, problem, answer):
         save(build("me", "detlab"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "answer"),
     [("stduy=x", "did you mean 'study'?"), ("project=''", "project"), ("entity=[a]", "entity")],

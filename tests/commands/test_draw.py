@@ -48,6 +48,7 @@ def test_figures_of_runs_are_named_by_the_setting(detlab, tmp_path):
     assert rows[1] == "Gradients: negatives / positives,cross-entropy,9,2,2,2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [

@@ -53,6 +53,7 @@ def as_yolo(names: list[str] | None = None) -> list[str]:
     return ["data=custom", "data.format=yolo", "data.yaml=yolo/data.yaml"]
 
 
+@pytest.mark.slow
 def test_on_its_own_data_it_repeats_the_metrics_of_training(detlab):
     result = detlab("eval", *RUN)
     assert result.status == 0, result.err
@@ -66,6 +67,7 @@ def test_on_its_own_data_it_repeats_the_metrics_of_training(detlab):
     assert evaluated["images"] == 2
 
 
+@pytest.mark.slow
 def test_the_table_fits_a_log_and_names_the_classes(detlab):
     out = detlab("eval", *RUN, "output=elsewhere").out
     assert "custom test: 2 images" in out
@@ -105,6 +107,7 @@ def test_the_batch_size_does_not_matter(detlab, batch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["coco", "yolo", "yolo in another order", "coco in another order"])
 def test_other_formats_and_class_orders_give_the_same_metrics(detlab, form):
     def swap(content):
@@ -130,6 +133,7 @@ def evaluation(pattern: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_without_an_output_each_data_set_split_and_checkpoint_has_its_folder(detlab):
     assert detlab("eval", *RUN, *as_yolo(), "data.name=other", "split=train", "pictures=0").status == 0
     best = "ckpt_path=run/checkpoints/best.ckpt"
@@ -154,6 +158,7 @@ def test_a_class_that_nobody_drew_here_counts_for_nothing(detlab):
     assert values["AP"] == values["AP/blue"]
 
 
+@pytest.mark.slow
 def test_another_postprocess_can_be_tried(detlab):
     assert detlab("eval", *RUN, "postprocess=nms", "postprocess.max_detections=1", "output=out").status == 0
     assert len(read("out/predictions.json")) == 2  # one a picture
@@ -162,6 +167,7 @@ def test_another_postprocess_can_be_tried(detlab):
     assert "postprocess: Expected" in found.err
 
 
+@pytest.mark.slow
 def test_several_scales_can_be_tried(detlab):
     one = ["testing=multi_scale", "testing.scales=[1]", "testing.flip=false"]
     assert detlab("eval", *RUN, *one, "output=same").status == 0
@@ -199,6 +205,7 @@ def test_the_predictions_fit_the_annotation_file(detlab):
     assert evaluation.stats[:2] == pytest.approx([values["AP"], values["AP50"]], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_detector_of_a_moving_average_is_the_one_that_was_tested(detlab, toy):
     longer = ["schedule.iterations=20", "schedule.val_every=20", "postprocess.score_threshold=0.001"]
     extra = ["callbacks=ema", "logger=csv", "logger.pictures=0", "report=false", "run_dir=averaged"]

@@ -89,6 +89,7 @@ def test_known_labels_and_what_the_others_left_out(detlab, merged):
     assert {path: path.read_bytes() for path in Path("voc").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["coco", "voc", "yolo"])
 def test_the_command_that_it_names_reads_every_format(detlab, merged, format):
     result = detlab("label", *RUN, *HALVES, f"format={format}")
@@ -108,6 +109,7 @@ def test_the_command_that_it_names_reads_every_format(detlab, merged, format):
     assert ("a sixth column" in result.out) == (format == "yolo")
 
 
+@pytest.mark.slow
 def test_all_classes_without_those_that_are_labelled(detlab, merged):
     """With the known labels only what is not labelled yet; without them, all that the detector finds."""
     assert detlab("label", *RUN, *HALVES, "missing=false", "output=more").status == 0
@@ -130,6 +132,7 @@ def test_all_classes_without_those_that_are_labelled(detlab, merged):
     assert (scores == 1).sum() == 4
 
 
+@pytest.mark.slow
 def test_one_class_alone(detlab, merged):  # noqa: ARG001
     assert detlab("label", *RUN, *HALVES, "classes=[blue]", "known=false", "output=out").status == 0
     index, scores = read("out")
@@ -178,6 +181,7 @@ def test_where_nothing_is_missing(detlab):
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_labels_are_not_written_over_other_things(detlab, merged):  # noqa: ARG001
     assert detlab("label", *RUN, *HALVES, "output=out").status == 0
     again = detlab("label", *RUN, *HALVES, "output=out", "format=yolo")
@@ -260,6 +264,7 @@ def test_a_proxy_classifier_where_nothing_is_missing_but_all_is_asked_for(detlab
     assert (read("out")[1] < 1).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "answer"),
     [

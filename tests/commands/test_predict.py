@@ -111,6 +111,7 @@ def test_a_broken_picture_in_a_folder_is_left_out_and_named(detlab):
     assert {record["image_id"] for record in found_in("out/predictions.json")} <= {image["id"] for image in images}
 
 
+@pytest.mark.slow
 def test_grey_transparent_and_turned_pictures_are_read(detlab):
     Path("odd").mkdir()
     picture = Image.open(PICTURE)
@@ -130,6 +131,7 @@ def test_another_postprocess_can_be_tried(detlab):
     assert len(found_in("out/predictions.json")) == 1
 
 
+@pytest.mark.slow
 def test_several_scales_can_be_tried(detlab):
     """Once and at one scale alike; mirrored, too, there is more to suppress."""
     found = {}

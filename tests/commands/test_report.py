@@ -65,6 +65,7 @@ def bench(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["demo/boxes", "source=demo/boxes", "experiments/demo/boxes.yaml"])
 def test_a_table(detlab, bench, source):
     result = detlab("report", source)
@@ -89,6 +90,7 @@ def test_a_paper_is_all_its_tables_with_an_index(detlab, bench):
     assert (bench / "runs/demo/other/report-mini.html").is_file()
 
 
+@pytest.mark.slow
 def test_an_incomplete_table_is_no_failure_and_says_what_makes_it(detlab, bench):
     result = detlab("report", "demo/boxes", "seeds=[0,1,2,3]")
     assert result.status == 0
@@ -99,6 +101,7 @@ def test_an_incomplete_table_is_no_failure_and_says_what_makes_it(detlab, bench)
     assert (bench / "runs/demo/boxes/report-paper.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_named_and_gives_the_exit_status(detlab, bench):
     folder = bench / "runs/demo/boxes/giou/mini/seed=3"
     write_run(folder, "demo/boxes/giou", 3, None, "The loss is <nan> at iteration 7.")
@@ -114,6 +117,7 @@ def test_a_failed_run_is_named_and_gives_the_exit_status(detlab, bench):
     assert "Trace &lt;b&gt;" in page
 
 
+@pytest.mark.slow
 def test_any_folder_of_runs(detlab, bench):
     result = detlab("report", "runs/demo")
     assert result.status == 0
@@ -140,6 +144,7 @@ def test_output_says_where(detlab, bench, source, files):
     assert sorted(path for path in bench.rglob("*") if "pages" not in path.parts) == before
 
 
+@pytest.mark.slow
 def test_a_record_is_kept_and_shown_again(detlab, bench):
     result = detlab("report", "demo/boxes", "record=true")
     assert result.status == 0
@@ -154,6 +159,7 @@ def test_a_record_is_kept_and_shown_again(detlab, bench):
     assert detlab("report", "demo").status == 0  # what is kept is no table of the paper
 
 
+@pytest.mark.slow
 def test_runs_that_are_only_recorded_stay_in_a_record_that_is_added_to(detlab, bench):
     detlab("report", "demo/boxes", "record=true")
     shutil.rmtree(bench / "runs/demo/boxes/l1")
@@ -207,6 +213,7 @@ def test_nothing_is_written_when_one_of_several_tables_is_wrong(detlab, bench):
     assert sorted(bench.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written(detlab, bench):
     (bench / "file").write_text("")
     result = detlab("report", "demo/boxes", "output=file")

@@ -33,6 +33,7 @@ def offline_run(detlab, tiny):
     return Path("run"), result
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_files_and_its_names(offline_run):
     run, result = offline_run
     assert "iteration 4/4  val AP" in result.out
@@ -54,6 +55,7 @@ def test_a_run_leaves_its_files_and_its_names(offline_run):
         assert load_checkpoint(run / "checkpoints" / f"{name}.ckpt")["detlab"]["classes"] == ["blue", "red"]
 
 
+@pytest.mark.slow
 def test_wandb_kept_history_config_and_a_picture(offline_run):
     run, _ = offline_run
     folder = next((run / "wandb").glob("offline-run-*"))
@@ -66,6 +68,7 @@ def test_wandb_kept_history_config_and_a_picture(offline_run):
     assert list(folder.rglob("media/images/**/*.png"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_skipped_and_a_changed_one_refused(detlab, tiny):
     tiny = [*tiny, "run_dir=run", "logger=csv", "report=false"]
     assert detlab("train", *tiny).status == 0
@@ -80,6 +83,7 @@ def test_a_finished_run_is_skipped_and_a_changed_one_refused(detlab, tiny):
     assert Path("run/metrics.json").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "stop"),
     [
@@ -112,6 +116,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(detlab, tiny, power_cut, extra, stop)
         assert [row[name] for row in histories[0]] == [row[name] for row in histories[1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_self_balancing_goes_by_periods_of_optimizer_steps(detlab, tiny, accumulate):
     """The factor of the boxes is 50 until the last iteration of the first period, from there on the ratio of means."""
@@ -132,6 +137,7 @@ def test_self_balancing_goes_by_periods_of_optimizer_steps(detlab, tiny, accumul
             assert factors[last] == pytest.approx(sum(total[both]) / sum(boxes[both]), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_self_balancing_is_told_how_long_an_epoch_and_the_training_are(detlab, tiny, monkeypatch, accumulate):
     told = []
@@ -150,6 +156,7 @@ def test_a_loss_that_is_not_finite_names_the_images_and_keeps_what_was_saved(det
     assert load_checkpoint("run/checkpoints/last.ckpt")["global_step"] >= 1
 
 
+@pytest.mark.slow
 def test_a_picture_that_goes_bad_costs_itself_alone_and_is_counted(detlab, tiny, voc):
     picture = voc / "JPEGImages" / "0000.jpg"
     content = picture.read_bytes()
@@ -165,6 +172,7 @@ def test_a_picture_that_goes_bad_costs_itself_alone_and_is_counted(detlab, tiny,
     assert picture.read_bytes() == content[: len(content) // 2]
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_apart_and_a_failing_job_does_not_stop_the_others(detlab, tiny):
     tiny = [*tiny, "logger=csv", "logger.pictures=0", "report=false", "run_dir=sweep/${seed}-${schedule.lr}"]
     result = detlab("train", "-m", *tiny, "seed=0,1", "schedule.lr=0.01")
@@ -172,6 +180,7 @@ def test_a_sweep_runs_apart_and_a_failing_job_does_not_stop_the_others(detlab, t
     assert {p.name for p in Path("sweep").iterdir()} == {"0-0.01", "1-0.01"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "extra",
     [
@@ -193,6 +202,7 @@ def test_other_ways_to_train_reach_the_end(detlab, tiny, extra):
     assert sum(bool(row["val/AP"]) for row in rows) == 2
 
 
+@pytest.mark.slow
 def test_a_toy_detector_learns_red_and_blue_squares(detlab, tiny):
     """Loss falls and AP50 rises far above chance: the parts fit together the right way round."""
     wider = ["backbone.channels=[16,16,32,32,64]", "detector.fpn.out_channels=32", "detector.head.channels=32"]
@@ -204,12 +214,14 @@ def test_a_toy_detector_learns_red_and_blue_squares(detlab, tiny):
     assert json.loads(Path("run/metrics.json").read_text())["test"]["AP50"] > 0.5
 
 
+@pytest.mark.slow
 def test_the_last_iteration_is_validated_whatever_the_interval(detlab, tiny):
     tiny = [*tiny, "logger=csv", "logger.pictures=0", "report=false", "run_dir=run"]
     assert detlab("train", *tiny, "schedule.iterations=5", "schedule.val_every=2").status == 0
     assert [row["step"] for row in read_rows("run/metrics.csv") if row["val/AP"]] == ["1", "3", "4"]
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_its_final_test_keeps_its_validation(detlab, tiny):
     tiny = [*tiny, "logger=csv", "logger.pictures=0", "report=false", "run_dir=run"]
     assert detlab("train", *tiny).status == 0
@@ -226,6 +238,7 @@ def hear_ctrl_c():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_and_the_run_goes_on(tmp_path, tiny):
     command = [sys.executable, "-m", "detlab.commands.train", *tiny, "logger=csv", "logger.pictures=0", "report=false",
                "run_dir=run", "schedule.iterations=3000", "schedule.val_every=1500", "save_every=1"]  # fmt: skip

@@ -90,6 +90,7 @@ def checked(overrides: list[str]) -> DictConfig:
     return cfg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option(option):
     if option == "trainer=gpu" and not torch.cuda.is_available():
@@ -104,6 +105,7 @@ def test_every_option(option):
         assert cfg.method_name == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "scale"), product(options("method"), options("scale")))
 def test_every_method_at_every_scale(method, scale):
     cfg = checked([f"method={method}", f"scale={scale}"])
@@ -111,6 +113,7 @@ def test_every_method_at_every_scale(method, scale):
     assert cfg.name.endswith(method)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "backbone"), product(options("method"), ["small", "resnet18"]))
 def test_every_method_on_other_backbones(method, backbone):
     cfg = checked([f"method={method}", f"backbone={backbone}", "seed=3"])
@@ -118,6 +121,7 @@ def test_every_method_on_other_backbones(method, backbone):
     assert cfg.run_dir.endswith("seed=3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("detector", "assigner", "loss"),
     [
@@ -138,6 +142,7 @@ def test_dense_intervals_follow_the_settings_of_intervals():
     assert cfg.pseudo.tau == 0.55
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "keys"),
     [
@@ -183,6 +188,7 @@ def test_what_fits_two_stages_is_not(extra: str) -> None:
     checked(["method=faster_rcnn", extra])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "levels"),
     [("mini", [2, 3, 4]), ("mini_2x", [2, 3, 4]), ("mini_wide", [2, 3, 4, 5]), ("paper", [2, 3, 4, 5, 6])],
@@ -205,6 +211,7 @@ def test_the_wide_scale_has_scenes_and_a_pyramid_of_its_own(row: str) -> None:
         assert wide[same] == usual[same]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "tau"), [("mini", 0.6), ("mini_2x", 0.6), ("small", 0.5), ("paper", 0.7)])
 def test_p_v_is_compared_with_a_threshold_of_its_own(scale: str, tau: float) -> None:
     student = [f"scale={scale}", "data=scenes_semi", "method=faster_rcnn", "pseudo=teacher"]
@@ -235,6 +242,7 @@ def test_a_declaration_of_no_known_feature_is_an_error(monkeypatch: pytest.Monke
         rehearse(compose("train", []))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "extra", [[], ["postprocess=voting"], ["loss.classes=sigmoid", "+postprocess.classes=sigmoid", "postprocess=nms"]]
 )
@@ -251,6 +259,7 @@ def test_a_single_group_can_be_overridden_after_a_method():
     assert other.loss == plain.loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", options("scale"))
 @pytest.mark.parametrize(
     "choice", ["trainer=default", "resize=fixed", "backbone=resnet34", "schedule=2x", "data=voc07"]
@@ -267,6 +276,7 @@ def test_every_group_stands_in_the_defaults_of_train():
     assert chosen - {"experiment", "loss/w_loc"} == set(groups()) - set(NESTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "choices"),
     [
@@ -284,6 +294,7 @@ def test_a_loss_is_a_choice_for_classes_boxes_and_quality(preset: str, choices: 
     assert chosen.loss == named.loss
 
 
+@pytest.mark.slow
 def test_a_choice_within_a_loss_leaves_the_rest_of_a_preset_alone() -> None:
     preset, other = (checked(["method=paa", *words]).loss for words in ([], ["loss/localization=ciou"]))
     assert (preset.localization.kind, other.localization.kind) == ("giou", "ciou")
@@ -312,6 +323,7 @@ def test_no_key_of_train_goes_unchecked():
     assert plain - {"scale_name", "method_name"} == {key for key in KEYS["train"] if "." not in key}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", [f"data={name}" for name in options("data")])
 def test_every_data_set_under_check_and_eval(option):
     extra = NEEDS.get(option, [])

@@ -29,6 +29,7 @@ def same(one, other):
     return {name for name in shared if torch.allclose(one[name], other[name], rtol=0, atol=1e-20)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "extra"), [("a", []), ("a/checkpoints/last.ckpt", []), ("a", ["callbacks=ema"])])
 def test_of_the_same_data_all_weights(detlab, tiny, start, extra):
     assert begin(detlab, tiny, "a", *extra).status == 0
@@ -42,6 +43,7 @@ def test_of_the_same_data_all_weights(detlab, tiny, start, extra):
     assert load_checkpoint("b/checkpoints/last.ckpt")["detlab"]["learned_from"] == metrics["learned_from"]
 
 
+@pytest.mark.slow
 def test_of_other_classes_all_but_what_tells_them(detlab, tiny):
     assert begin(detlab, tiny, "a").status == 0
     turned = ["data.classes=[red,blue]", "seed=1", *STILL]
@@ -55,6 +57,7 @@ def test_of_other_classes_all_but_what_tells_them(detlab, tiny):
     assert fresh <= same(b, alone)
 
 
+@pytest.mark.slow
 def test_of_another_number_of_classes_and_another_method(detlab, tiny):
     assert begin(detlab, tiny, "a").status == 0
     other = begin(detlab, tiny, "b", "start_from=a", "data.classes=[red,blue,green]", "method=paa", "seed=1", *STILL)
@@ -64,6 +67,7 @@ def test_of_another_number_of_classes_and_another_method(detlab, tiny):
     assert {name for name in a if "backbone" in name or "fpn" in name} <= same(a, b)
 
 
+@pytest.mark.slow
 def test_another_backbone_is_refused_before_anything_is_written(detlab, tiny):
     assert begin(detlab, tiny, "a").status == 0
     refused = begin(detlab, tiny, "b", "start_from=a", "backbone.channels=[8,8,8,8,24]")
@@ -73,6 +77,7 @@ def test_another_backbone_is_refused_before_anything_is_written(detlab, tiny):
     assert not Path("b").exists()
 
 
+@pytest.mark.slow
 def test_no_run_to_begin_with_is_refused_before_data_are_read(detlab, tiny):
     missing = begin(detlab, tiny, "b", "start_from=gone", "data.root=nowhere")
     assert missing.err == (
@@ -85,6 +90,7 @@ def test_no_run_to_begin_with_is_refused_before_data_are_read(detlab, tiny):
     assert not Path("b").exists()
 
 
+@pytest.mark.slow
 def test_cut_off_it_ends_as_it_would_and_with_no_other_start(detlab, tiny, power_cut):
     assert begin(detlab, tiny, "a").status == 0
     words = [*tiny, "start_from=a", "save_every=1", "seed=1"]
@@ -102,6 +108,7 @@ def test_cut_off_it_ends_as_it_would_and_with_no_other_start(detlab, tiny, power
     assert same(whole, parts) == whole.keys()
 
 
+@pytest.mark.slow
 def test_a_student_begins_with_its_teacher(detlab, tiny):
     semi = ["data=scenes_semi", "data.source.train=6", "data.source.val=2", "data.source.test=2", "data.source.size=64"]
     toy = [word for word in tiny if not word.startswith("data")]

@@ -129,6 +129,7 @@ def assert_one_failed_and_the_other_did_not(result: Any, extra: list[str]) -> st
     return metrics["command"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_workers_left")
 def test_several_runs_at_once(detlab, tiny, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -150,12 +151,14 @@ def loaded() -> int:
     return len(list(DataLoader(range(4), num_workers=1, multiprocessing_context=worker_context(1))))  # type: ignore
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_workers_left")
 def test_what_joblib_started_may_load_with_processes():
     assert Parallel(n_jobs=2, backend="loky")(delayed(loaded)() for _ in range(2)) == [4, 4]
     assert worker_context(1) is None  # here nothing is unusual
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_workers_left")
 def test_runs_side_by_side_have_a_thread_and_a_core_each(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -167,6 +170,7 @@ def test_runs_side_by_side_have_a_thread_and_a_core_each(monkeypatch):
     assert shares == [1, 1]
 
 
+@pytest.mark.slow
 def test_processes_of_submitit(detlab, tiny):
     result = detlab("train", "-m", *tiny, *PLAIN, *ONE_FAILS, "hydra/launcher=submitit_local", "seed=0", "logger=csv")
     command = assert_one_failed_and_the_other_did_not(result, ["logger=csv"])

@@ -111,6 +111,7 @@ def test_options_of_ones_own_are_found(detlab):
     assert "data/aunts" in detlab("check", "--config-dir", "mine", "data=aunts").err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trained")
 def test_a_run_folder_with_an_equals_sign_is_taken_as_it_is_typed(detlab):
     folder = Path("runs/squares (1)/seed=0")

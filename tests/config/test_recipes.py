@@ -101,6 +101,7 @@ def test_every_recipe_is_a_row_s():
     assert set(ROW_OF) == set(groups()["recipe"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_at_mini_scale_differs_in_what_it_studies_alone(row, needed):
     """Whatever its recipe, so that any two rows of any papers may be compared."""
@@ -134,6 +135,7 @@ def test_one_s_own_data_know_nothing_of_a_recipe():
     assert plain("scale=small", *CUSTOM, "recipe=alrp500_x101") == plain("scale=small", *CUSTOM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROW_OF.values())
 def test_a_row_of_every_recipe_can_be_built_at_paper_scale(row, needed):
     cfg = checked(f"experiment={row}", "scale=paper", *of_row(row, needed))
@@ -226,6 +228,7 @@ def test_schedules_of_paa_are_printed_in_iterations(recipe, iterations, decays, 
     assert (cfg.backbone.name, cfg.backbone.deformable_stages) == (backbone, deformable)
 
 
+@pytest.mark.slow
 def test_paa_and_atss_have_the_nms_of_the_authors_code_by_their_recipe_alone():
     """0.6, with voting and without; RetinaNet and everything at other scales keep 0.5."""
 
@@ -280,6 +283,7 @@ def test_what_is_asked_for_wins_over_the_recipe():
     assert (cfg.schedule.iterations, cfg.resize.size, cfg.backbone.name) == (180000, 800, "resnet34")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [name for name in groups()["recipe"] if name.startswith(("alrp", "ap_loss"))])
 def test_alrp_and_ap_loss_have_their_authors_detector_at_paper_scale_alone(recipe):
     paper, mini = (composed(f"recipe={recipe}", "method=ap_loss", *words).detector for words in (["scale=paper"], []))
@@ -295,6 +299,7 @@ def test_ap_loss_has_the_box_loss_of_its_authors_at_paper_scale(row):
     assert (cfg.detector.anchors.octaves, cfg.detector.coder.weights) == (2, [10, 10, 5, 5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ["alrp_iou", "alrp_iou_sb"])
 def test_the_rows_by_sgd_differ_in_nothing_else(row):
     for scale, same in (("paper", set()), ("mini", {"schedule"})):
@@ -312,6 +317,7 @@ def test_multi_scale_rows_differ_from_their_row_after_training_alone(row):
     assert row == f"{ours['trained_as']}_ms"
 
 
+@pytest.mark.slow
 def test_two_students_are_tested_together_with_the_weights_of_their_own_rows():
     """The first, once its teachers are there, is what `together` would train but for its test."""
     resolved = [OmegaConf.to_container(composed(f"experiment=certainty/table3/{row}"), resolve=True)
@@ -333,6 +339,7 @@ def test_every_study_can_be_read(path):
     assert read_study(path).name == f"{path.parent.name}/{path.stem}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "key", "value"),
     [
@@ -373,6 +380,7 @@ def test_rows_are_what_they_are_called(row, key, value):
     assert OmegaConf.select(composed(f"experiment={row}"), key) == value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["mini", "paper"])
 @pytest.mark.parametrize(("control", "student"), [("control_plain", "plain"), ("control", "ca_re_dt")])
 def test_a_control_is_its_student_without_pseudo_labels(control, student, scale):
@@ -390,6 +398,7 @@ def test_a_control_is_its_student_without_pseudo_labels(control, student, scale)
     assert f"AP: {student} > {control}" in claims
 
 
+@pytest.mark.slow
 def test_students_see_labeled_images_weakly_unless_told_otherwise():
     student = ("data=scenes_semi", "method=faster_rcnn", "pseudo=teacher")
     for words, view in (([], "weak"), (["loader.labeled_view=strong"], "strong")):
@@ -409,6 +418,7 @@ def test_rows_of_fig_3_b_and_d_are_told_from_runs_of_what_the_letters_meant_once
             RunFolder(tmp_path / letter).open(config)
 
 
+@pytest.mark.slow
 def test_tables_1_of_certainty_have_the_data_lengths_and_sizes_of_their_halves():
     longer = composed("experiment=certainty/table1_full/ours_3x", "scale=paper")
     assert (longer.schedule.iterations, longer.schedule.milestones) == (540_000, [360_000, 480_000])

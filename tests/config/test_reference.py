@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from detlab.config.launch import CONFIG_DIR, groups
 from detlab.config.reference import main, reference
 
@@ -21,6 +23,7 @@ def test_the_reference_has_each_option_and_the_type_and_remark_of_a_key():
     assert "| `focal_giou` | `dense`, `localization=giou` | `localization_weight: 2.0` |" in text
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_reference(monkeypatch, tmp_path):
     monkeypatch.setattr("detlab.config.reference.WRITTEN", tmp_path / "README.md")
     main()

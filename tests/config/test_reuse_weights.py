@@ -25,6 +25,7 @@ def metrics(name):
     return json.loads((folder(name) / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", [[], ["callbacks=ema"]])
 def test_the_weights_are_those_of_the_other_run(detlab, tiny, extra):
     assert run(detlab, tiny, "t/a", *extra).status == 0
@@ -43,6 +44,7 @@ def test_the_weights_are_those_of_the_other_run(detlab, tiny, extra):
     assert "is finished already" in run(detlab, tiny, "t/b", "trained_as=t/a", *extra).out
 
 
+@pytest.mark.slow
 def test_what_happens_after_training_may_differ(detlab, tiny):
     any_score = "postprocess.score_threshold=0.0"
     assert run(detlab, tiny, "t/a", any_score).status == 0
@@ -52,6 +54,7 @@ def test_what_happens_after_training_may_differ(detlab, tiny):
     assert len(json.loads((folder("t/a") / "predictions.json").read_text())) > len(found)
 
 
+@pytest.mark.slow
 def test_another_training_is_refused_before_anything_is_written(detlab, tiny):
     assert run(detlab, tiny, "t/a").status == 0
     refused = run(detlab, tiny, "t/b", "trained_as=t/a", "schedule.lr=0.5")
@@ -60,6 +63,7 @@ def test_another_training_is_refused_before_anything_is_written(detlab, tiny):
     assert not folder("t/b").exists()
 
 
+@pytest.mark.slow
 def test_what_has_begun_by_itself_goes_on_by_itself(detlab, tiny, power_cut):
     with power_cut(2), pytest.raises(RuntimeError, match="power cut"):
         run(detlab, tiny, "t/b", "trained_as=t/a", "save_every=1")
@@ -71,6 +75,7 @@ def test_what_has_begun_by_itself_goes_on_by_itself(detlab, tiny, power_cut):
     assert metrics("t/a")["test"] == metrics("t/b")["test"]
 
 
+@pytest.mark.slow
 def test_a_run_that_names_itself_is_refused(detlab, tiny):
     assert run(detlab, tiny, "t/a").status == 0
     refused = run(detlab, tiny, "t/a", "trained_as=t/a", "overwrite=true")
@@ -79,6 +84,7 @@ def test_a_run_that_names_itself_is_refused(detlab, tiny):
     assert metrics("t/a")["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_without_a_finished_run_it_trains_by_itself(detlab, tiny):
     found = run(detlab, tiny, "t/b", "trained_as=t/a")
     assert found.status == 0, found.err

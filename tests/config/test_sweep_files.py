@@ -96,6 +96,7 @@ def test_words_that_the_agent_writes_mean_what_the_sweep_said(detlab):
     assert cfg.name == "with words, and=signs"
 
 
+@pytest.mark.slow
 def test_a_trial_trains_as_the_run_that_the_sweep_expects(detlab, tiny, tmp_path, fresh_wandb):
     """One trial of conf/sweeps/recipe.yaml as the agent starts it, in an environment as the agent sets it."""
     sweep = agent.load_sweep_config(str(ROOT / "conf" / "sweeps" / "recipe.yaml"))

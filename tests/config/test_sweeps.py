@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = ["logger=csv", "logger.pictures=0", "report=false", "save_every=1"]
 
@@ -19,6 +21,7 @@ def metrics(run: str | Path) -> dict:
     return json.loads((Path(run) / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_kept_and_the_others_run(detlab, tiny):
     sweep = ["train", "-m", *tiny, *PLAIN, "schedule.clip_norm=null", "schedule.iterations=40", "name=s-${schedule.lr}"]
     result = detlab(*sweep, "schedule.lr=1e30,0.01", "seed=0")
@@ -37,6 +40,7 @@ def test_a_run_that_fails_is_kept_and_the_others_run(detlab, tiny):
     assert Path("runs/s-0.01/mini/seed=0/metrics.json").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_a_bug_in_one_row_is_printed_kept_and_stops_nobody(detlab, tiny, monkeypatch):
     from detlab.engine import module as lit
 
@@ -60,6 +64,7 @@ def test_a_bug_in_one_row_is_printed_kept_and_stops_nobody(detlab, tiny, monkeyp
     assert not Path("runs/s/mini/seed=0/failure.json").exists()
 
 
+@pytest.mark.slow
 def test_a_row_that_cannot_be_is_said_at_the_start_and_fails_alone(detlab, tiny):
     pairs = "loss=focal_giou,focal_giou_centerness"
     result = detlab("train", "-m", *tiny, *PLAIN, pairs, "detector=single_anchor", "name=s-${loss.box_weighting}")
@@ -81,6 +86,7 @@ def test_a_sweep_of_which_nothing_can_run_or_be_composed_does_not_begin(detlab, 
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_changed_config_is_refused_with_the_difference_and_leaves_the_old_run(detlab, tiny):
     assert detlab("train", "-m", *tiny, *PLAIN, "name=s", "seed=0,1").status == 0
     before = Path("runs/s/mini/seed=0/metrics.json").read_text()
@@ -98,6 +104,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
                             text=True, start_new_session=True)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_train_in_one_folder(tmp_path, tiny, detlab):
     running = start(tmp_path, *tiny, *PLAIN, "run_dir=run", "schedule.iterations=4000", "schedule.val_every=4000")
     last = tmp_path / "run/checkpoints/last.ckpt"
@@ -112,6 +119,7 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path, tiny, detlab):
     assert not (tmp_path / "run/failure.json").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_three_times_ends_as_one_left_alone(tmp_path, tiny):
     """SIGKILL at random moments; the same command again each time."""
     rows = ["-m", *tiny, *PLAIN, "augment=scratch", "save_every=7", "schedule.iterations=60", "schedule.val_every=20",

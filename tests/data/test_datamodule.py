@@ -239,6 +239,7 @@ def fit(folder, steps, workers=0, resume=None, **changes):
     return trainer, module
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(

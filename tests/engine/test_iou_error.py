@@ -73,6 +73,7 @@ def measured_one_by_one(folder: str) -> float:
     return sum(errors) / len(errors)
 
 
+@pytest.mark.slow
 def test_a_head_that_predicts_iou_is_judged_by_it(detlab, tiny, monkeypatch):
     seen = {True: 0, False: 0}
     forward = DenseDetector.forward
@@ -105,6 +106,7 @@ def test_a_head_that_predicts_iou_is_judged_by_it(detlab, tiny, monkeypatch):
     assert "IoU_error" in Path("run/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_other_heads_are_not(detlab, tiny):
     centerness = ["detector=single_anchor", "loss=focal_giou_centerness", "detector.head.quality=centerness"]
     assert detlab("train", *tiny, *SHORT, *ONE_STEP, *centerness).status == 0
@@ -113,6 +115,7 @@ def test_other_heads_are_not(detlab, tiny):
     assert not [name for stage in ("val", "test") for name in metrics[stage] if "IoU" in name]
 
 
+@pytest.mark.slow
 def test_pictures_without_objects_say_nothing(detlab, tiny):
     for path in Path("voc/Annotations").glob("*.xml"):
         text = path.read_text()

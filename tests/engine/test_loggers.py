@@ -96,6 +96,7 @@ def test_processes_that_start_together_agree_on_the_id(tmp_path):
         assert [entry.name for entry in path.parent.iterdir()] == ["run_id"]
 
 
+@pytest.mark.slow
 def test_an_offline_run_without_records_has_no_last_step(tmp_path):
     assert last_step(tmp_path) == -1
     (tmp_path / "offline-run-20260101_000000-ab").mkdir()
@@ -103,6 +104,7 @@ def test_an_offline_run_without_records_has_no_last_step(tmp_path):
     assert last_step(tmp_path) == -1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_run_open")
 def test_a_run_left_open_is_closed_and_not_written_into(tmp_path):
     left = wandb.init(mode="offline", dir=str(tmp_path), id="leftopen")
@@ -115,6 +117,7 @@ def test_a_run_left_open_is_closed_and_not_written_into(tmp_path):
     assert the("exit", records(next((tmp_path / "wandb").glob("offline-run-*"))))["exit_code"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_run_open")
 def test_a_job_that_crashes_keeps_out_of_the_next_and_resumes_as_the_same_run(detlab, tiny, power_cut):
     """Two jobs of one sweep in one process; the first raises in mid-training and is then resumed."""

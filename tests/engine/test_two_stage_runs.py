@@ -6,6 +6,8 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
+
 METHOD = ["method=faster_rcnn", "logger=csv", "report=false", "postprocess.score_threshold=0.001"]
 
 
@@ -14,6 +16,7 @@ def losses(run: Path) -> list[str]:
         return [row["train/loss"] for row in csv.DictReader(file) if row["train/loss"]]
 
 
+@pytest.mark.slow
 def test_trained_evaluated_and_used(detlab, tiny, tmp_path) -> None:
     result = detlab("train", *METHOD, *tiny, "run_dir=run", "callbacks=ema")
     assert result.status == 0, result.err
@@ -27,6 +30,7 @@ def test_trained_evaluated_and_used(detlab, tiny, tmp_path) -> None:
     assert result.status == 0, result.err
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_draws_what_it_would_have_drawn(detlab, tiny, tmp_path, monkeypatch) -> None:
     """Four regions and anchors of a picture, so that chance decides which."""
     few = ["detector.sampler.number=4", "loss.samples=4", "save_every=3", "schedule.val_every=4"]

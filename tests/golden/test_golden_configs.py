@@ -15,6 +15,7 @@ def recorded() -> dict[str, configs.Flat]:
     return configs.read()
 
 
+@pytest.mark.slow
 def test_every_config_is_as_recorded(recorded) -> None:
     told = configs.report(recorded, configs.compose_all(configs.entries()))
     assert not told, f"{told}\n\nIf that is meant: python -m tests.golden.record configs"

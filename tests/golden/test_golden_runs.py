@@ -9,6 +9,7 @@ import pytest
 from tests.golden import runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint", ["", "checkpoints/last.ckpt"])
 @pytest.mark.parametrize("name", runs.DETECTORS)
 def test_a_finished_run_evaluates_as_it_did(name: str, checkpoint: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ USUAL = 1e-4
 TOLERANCE = {"teacher": 5e-2}  # a student's: which boxes of a raw teacher survive its suppression hangs by a thread
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", training.CASES)
 def test_losses_are_as_recorded(name: str) -> None:
     assert name in RECORDED, "Not recorded: python -m tests.golden.record training"

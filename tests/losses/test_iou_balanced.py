@@ -210,6 +210,7 @@ def test_a_weight_may_be_given_by_lambda() -> None:
         IoUBalancedLocalization(base, 0.5, {0.5: -1.0})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "scale", "expected"),
     [

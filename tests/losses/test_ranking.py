@@ -246,6 +246,7 @@ def test_bounds() -> None:
         assert sum(v.item() for v in alrp_loss(logits, targets, values)) <= 1
 
 
+@pytest.mark.slow
 def test_a_million_negatives() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(1_000_020, generator=generator) * 2 - 2

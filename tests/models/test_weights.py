@@ -43,6 +43,7 @@ def fails(file: Path | str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_wrong_files_are_named(tmp_path: Path) -> None:
     assert "no such file of weights; backbone.weights takes" in fails(tmp_path / "missing.pth")
     file = tmp_path / "w.pth"

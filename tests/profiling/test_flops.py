@@ -83,11 +83,13 @@ def test_the_forward_pass_is_as_large_as_detectron2s():
     assert int((detector_flops(800, 800, backward=False) / 2 - strides) / 1e9) == 146
 
 
+@pytest.mark.slow
 def test_the_reference_is_retinanet_as_it_stands_here():
     for height, width in ((800, 1344), (736, 960)):
         assert detector_flops(height, width) / (height * width) == pytest.approx(REFERENCE_FLOPS_PER_PIXEL, rel=0.001)
 
 
+@pytest.mark.slow
 def test_flops_foretell_the_published_time_of_another_backbone():
     # Detectron2's model zoo: RetinaNet trains at 0.291 s per iteration with ResNet-101, at 0.205 s with ResNet-50.
     ratio = detector_flops(736, 960, "backbone=resnet101", "backbone.weights=null") / detector_flops(736, 960)

@@ -72,6 +72,7 @@ def test_crops_that_lose_boxes_are_no_trouble():
         assert len(sample.targets) == len(sample.targets.labels) <= BOXES
 
 
+@pytest.mark.slow
 def test_a_step_is_counted_timed_and_taken(module):
     before = [p.detach().clone() for p in module.detector.parameters()]
     one = measure(module, batch_of(1), TRAINER, seconds=0.01)
@@ -87,6 +88,7 @@ def test_a_step_is_counted_timed_and_taken(module):
     assert all(0 < value < 100 for value in one.losses.values())
 
 
+@pytest.mark.slow
 def test_flops_are_those_of_the_detector_forward_and_backward(module):
     batch = batch_of(1)
     with count_flops() as counter:
@@ -95,6 +97,7 @@ def test_flops_are_those_of_the_detector_forward_and_backward(module):
     assert measure(module, batch, TRAINER, seconds=0.01).flops == counter.get_total_flops()
 
 
+@pytest.mark.slow
 def test_a_long_first_step_is_not_repeated(module):
     steps: list[int] = []
     module.detector.register_forward_hook(lambda *_: steps.append(1))
@@ -104,6 +107,7 @@ def test_a_long_first_step_is_not_repeated(module):
     assert len(steps) > 3
 
 
+@pytest.mark.slow
 def test_a_parameter_that_nothing_depends_on_is_named(module):
     module.detector.forgotten = nn.Parameter(torch.ones(2))
     with pytest.raises(UserError, match=r"No gradient reaches detector\.forgotten"):
@@ -120,6 +124,7 @@ def test_gradients_that_are_not_finite_are_named():
     check_gradients(layer, finite=False)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_is_refused(module):
     batch = batch_of(1)
     batch.images[0, 0, 0, 0] = torch.nan
@@ -127,6 +132,7 @@ def test_a_loss_that_is_not_finite_is_refused(module):
         measure(module, batch, TRAINER, seconds=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "bound"), [("resnet18", 50), ("resnet101", 50)])
 def test_random_features_keep_their_size(name, bound):
     torch.manual_seed(0)

@@ -101,6 +101,7 @@ def test_rates_take_crops_more_or_less_often(crops: PictureCrops) -> None:
     assert len(taken) == 3 * objects
 
 
+@pytest.mark.slow
 def test_the_stream_from_pictures_is_deterministic_and_ends_never(crops: PictureCrops) -> None:
     from torch.utils.data import DataLoader
 

@@ -71,6 +71,7 @@ def literal(
     return torch.tensor(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("patches", "copies", "flip"), [(3, 2, False), (4, 3, True), (3, 0, False)])
 def test_equals_the_loop(classifier: ProxyClassifier, patches: int, copies: int, flip: bool) -> None:
     images, image, boxes = rois()
@@ -84,6 +85,7 @@ def test_equals_the_loop(classifier: ProxyClassifier, patches: int, copies: int,
     torch.testing.assert_close(found.sum(1), torch.ones(len(boxes)))
 
 
+@pytest.mark.slow
 def test_half_precision_pictures_and_boxes(classifier: ProxyClassifier) -> None:
     images, image, boxes = rois()
     rough = boxes.half()
@@ -93,6 +95,7 @@ def test_half_precision_pictures_and_boxes(classifier: ProxyClassifier) -> None:
         assert torch.equal(found, classifier.classify(images.to(kind).float(), image, rough.float(), copies=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [None, 0.6])
 def test_chunks_do_not_matter(
     classifier: ProxyClassifier, threshold: float | None, monkeypatch: pytest.MonkeyPatch
@@ -109,6 +112,7 @@ def test_chunks_do_not_matter(
     assert max(passes) <= 3000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("copies", "flip", "threshold"),
     [(2, False, 0.8), (2, False, 0.6), (2, True, 0.3), (1, True, 0.8), (0, False, 0.8)],
@@ -137,6 +141,7 @@ def test_a_threshold_saves_views_and_changes_no_decision(
     assert everything == 200 * (1 + copies + flip)
 
 
+@pytest.mark.slow
 def test_none_one_pixel_outside_and_many(classifier: ProxyClassifier) -> None:
     images, image, _ = rois()
     assert classifier.classify(images, image[:0], torch.zeros(0, 4)).shape == (0, 4)
@@ -165,6 +170,7 @@ def test_bad_arguments_are_refused(classifier: ProxyClassifier) -> None:
         ProxyClassifier(["a", "a"], CENTRES)
 
 
+@pytest.mark.slow
 def test_a_file_holds_everything(classifier: ProxyClassifier, tmp_path: Path) -> None:
     save(classifier, tmp_path / "checkpoints/last.ckpt")
     images, image, boxes = rois()

@@ -35,6 +35,7 @@ def test_by_default_the_labelled_boxes_and_nothing_else() -> None:
     assert crops.kinds.tolist() == [OTHER if label == REJECT else OBJECT for label in labels.tolist()]
 
 
+@pytest.mark.slow
 def test_every_kind_keeps_its_promise() -> None:
     recipe = CropRecipe(jitter=0.5, background=2.0, partial=1.5)
     boxes, labels = picture()

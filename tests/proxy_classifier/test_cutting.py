@@ -124,6 +124,7 @@ def test_mirroring_keeps_the_content_at_the_left() -> None:
         assert (turned[i, :, :, w:] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patches", [1, 3, 4])
 def test_one_patch_of_the_content_is_dropped(patches: int) -> None:
     content = torch.tensor([[20, 14], [11, 9], [3, 4], [1, 1], [0, 0], [7, 16]])

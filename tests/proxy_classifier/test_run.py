@@ -27,6 +27,7 @@ def squares(voc: Path) -> list[str]:
     return ["data=custom", "data.format=voc", f"data.root={voc}", "data.split=train", "data.val_split=val"]
 
 
+@pytest.mark.slow
 def test_a_run_from_end_to_end(detlab, squares: list[str], tmp_path: Path) -> None:
     result = detlab("train", *squares, *TOY, "task.classes=[red]")
     assert result.status == 0, result.err
@@ -69,6 +70,7 @@ def test_a_run_from_end_to_end(detlab, squares: list[str], tmp_path: Path) -> No
     assert all(torch.equal(v, weights[k]) for k, v in load_classifier(run).state_dict().items())
 
 
+@pytest.mark.slow
 def test_all_classes_of_interest_learn_to_reject_from_background(detlab, squares: list[str]) -> None:
     more = ["task.crops.background=4", "task.crops.partial=0", "task.sampling=balanced"]
     assert detlab("train", *squares, *TOY, *more).status == 0
@@ -115,6 +117,7 @@ def test_values_out_of_range_are_refused(wrong: dict[str, Any], words: str) -> N
         task(**wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -143,6 +146,7 @@ def entry(voc: Path, split: str, *more: str) -> str:
     return "{" + ", ".join([f"format: voc, root: {voc}, split: {split}", *more]) + "}"
 
 
+@pytest.mark.slow
 def test_a_merge_lends_the_classifier_its_auxiliary_images_and_nothing_else(detlab, voc: Path, tmp_path: Path) -> None:
     merge = [
         "data=merge",
@@ -163,6 +167,7 @@ def test_a_merge_lends_the_classifier_its_auxiliary_images_and_nothing_else(detl
     assert json.loads((tmp_path / "run/metrics.json").read_text())["classes"] == ["red", "blue"]
 
 
+@pytest.mark.slow
 def test_what_the_auxiliary_images_have_of_other_classes_is_to_be_rejected(detlab, voc: Path, tmp_path: Path) -> None:
     merge = [
         "data=merge",

@@ -25,6 +25,7 @@ def settled(total: Tensor, threshold: float, to_come: int, views: int) -> bool:
     return len(decision(futures / views, threshold).unique()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.1, 0.4, 0.6, 0.8])
 @pytest.mark.parametrize(("seen", "to_come"), [(1, 1), (1, 2), (2, 1), (2, 2)])
 def test_views_are_asked_for_as_long_as_they_could_change_the_decision(

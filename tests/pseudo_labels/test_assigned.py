@@ -31,6 +31,7 @@ def seen_by_the_losses(config: Any, batch: Batch, treatment: ProxyPseudoLabels |
     return matched, logged
 
 
+@pytest.mark.slow
 def test_a_pseudo_label_gets_the_anchors_of_a_labelled_box(config) -> None:
     """In pictures without a labelled object, whatever is positive is so by the classifier's word."""
     treatment = ProxyPseudoLabels(Sure(), start=0, min_score=0.0, cap=2, nms=0.3, neighbours="assigned")

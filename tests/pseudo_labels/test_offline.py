@@ -53,6 +53,7 @@ def prepared(halves, detectors, **more) -> tuple[DetectionDataModule, Strategy]:
     return data, treatment
 
 
+@pytest.mark.slow
 def test_each_detector_labels_what_others_left_out(halves):
     """Blue in the first two pictures by one detector, red in the last two by another."""
     before = MergeSource(**halves).load("train")[0]
@@ -99,6 +100,7 @@ def test_how_right_they_are(halves):
     assert rights[1] == pytest.approx(100 * hits / missing, abs=0.05)
 
 
+@pytest.mark.slow
 def test_an_object_is_labelled_once(halves):
     """The same detector twice adds nothing the second time, as long as its own labels do not overlap that much."""
     once, _ = prepared(halves, [BLUE], score=0.05)
@@ -106,6 +108,7 @@ def test_an_object_is_labelled_once(halves):
     np.testing.assert_array_equal(once.train_index.boxes, twice.train_index.boxes)
 
 
+@pytest.mark.slow
 def test_without_classes_it_is_asked_for_all_that_the_data_has(halves):
     asked, _ = prepared(halves, [{"run": "run"}], score=0.2)
     named, _ = prepared(halves, [{"run": "run", "classes": ["red", "blue"]}], score=0.2)
@@ -113,6 +116,7 @@ def test_without_classes_it_is_asked_for_all_that_the_data_has(halves):
     assert set(asked.train_index.labels[asked.train_index.boxes_of(3)]) <= {0, 1}
 
 
+@pytest.mark.slow
 def test_without_classes_it_is_asked_for_those_that_it_had_labels_of(halves):
     metrics = Path("run/metrics.json")
     metrics.write_text(json.dumps({**json.loads(metrics.read_text()), "annotated": ["blue"]}))
@@ -165,6 +169,7 @@ def typed(entry: dict) -> str:
     return json.dumps(entry).replace('"', "")
 
 
+@pytest.mark.slow
 def test_a_training_uses_them_and_says_so(detlab, halves, toy):
     merge = [f"+data.sources.{name}={typed(entry)}" for name, entry in halves["sources"].items()]
     merge += [f"data.{name}={typed(WHOLE)}" for name in ("val", "test", "complete")]
@@ -184,6 +189,7 @@ def spoil_unfinished() -> None:
     metrics.write_text(json.dumps({**json.loads(metrics.read_text()), "status": "stopped"}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("detectors", "spoil", "answer"),
     [
@@ -221,6 +227,7 @@ def test_values_out_of_range_are_refused(bad):
         OfflineLabels([BLUE], **bad)
 
 
+@pytest.mark.slow
 def test_an_unknown_run_is_answered_before_data_is_read(detlab, toy):
     result = detlab("train", *toy, "data=voc07", "pseudo=offline", "pseudo.detectors=[{run: 'nowhere/seed=0'}]")
     assert result.status == 1

@@ -351,6 +351,7 @@ def test_classes_go_by_name() -> None:
         ProxyPseudoLabels(Toy(("sofa",)), start=0).bind(NAMES)
 
 
+@pytest.mark.slow
 def test_all_views_give_equation_1_where_enough_of_them_do_not() -> None:
     torch.manual_seed(0)
     classifier = ProxyClassifier(list(NAMES), torch.tensor([[16, 16], [24, 24]]), width=0.25).eval()

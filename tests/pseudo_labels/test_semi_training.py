@@ -26,6 +26,7 @@ def columns(folder: Path) -> dict[str, list[float]]:
     return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["retinanet", "dense_intervals", "faster_rcnn"])
 def test_both_stages(detlab, toy, tmp_path, method):
     small = [word for word in toy if method != "faster_rcnn" or ("head." not in word and "fpn.levels" not in word)]
@@ -53,6 +54,7 @@ def test_both_stages(detlab, toy, tmp_path, method):
     assert json.loads(Path("run/metrics.json").read_text())["test"] == second["test"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [2, 4, 6])
 @pytest.mark.parametrize("kind", ["fixed", "ema"])
 def test_cut_off_in_the_first_stage_between_and_in_the_second_it_ends_as_it_would(
@@ -83,6 +85,7 @@ def test_cut_off_in_the_first_stage_between_and_in_the_second_it_ends_as_it_woul
     assert Path("whole/predictions.json").read_text() == Path("parts/predictions.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_student_of_another_kind_than_its_teacher_is_refused(detlab, toy):
     assert detlab("train", *SEMI, *toy).status == 0
     other = [word for word in SEMI if not word.startswith("run_dir")]

@@ -35,6 +35,7 @@ def columns(folder: Path) -> dict[str, list[float]]:
     return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["retinanet", "yolo"])
 def test_labels_are_made_and_watched(detlab, toy, tmp_path, classifier, method):  # noqa: ARG001
     small = [word for word in toy if "logger.pictures" not in word]
@@ -53,6 +54,7 @@ def test_labels_are_made_and_watched(detlab, toy, tmp_path, classifier, method):
     assert "Pseudo-labels on training pictures" in (tmp_path / "run/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_classifier_that_is_sure_of_nothing_is_said_to_be(detlab, toy, tmp_path, classifier):
     result = detlab("train", *SPLIT, *toy, "pseudo.confidence=0.99", "pseudo.cap=auto", "run_dir=run")
     assert result.status == 0, result.err
@@ -77,6 +79,7 @@ def test_a_classifier_that_is_sure_of_nothing_is_said_to_be(detlab, toy, tmp_pat
     assert "h.ckpt holds another model than the one that this run began with: bring that back" in resumed.err
 
 
+@pytest.mark.slow
 def test_a_detector_that_finds_nothing_is_said_to_be(detlab, toy, tmp_path, classifier):  # noqa: ARG001
     result = detlab("train", *SPLIT, *toy, "pseudo.min_score=1", "run_dir=run")
     assert "the detector finds nothing there but what is labelled" in result.out

@@ -123,6 +123,7 @@ def columns(folder: Path) -> dict[str, list[float]]:
     return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
 
 
+@pytest.mark.slow
 def test_training_with_pseudo_boxes_as_a_user_would_type_it(detlab, toy, tmp_path) -> None:
     torch.manual_seed(0)
     save(ProxyClassifier(CLASSES, torch.tensor([[16, 16], [32, 24]]), width=0.25), tmp_path / "h.ckpt")

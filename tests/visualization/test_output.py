@@ -6,6 +6,7 @@ import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from detlab.visualization import png_bytes, pr_curves, svg_text
@@ -45,6 +46,7 @@ def test_colours_differ_for_eighty_classes() -> None:
     assert all(0 <= part <= 255 for shade in shades for part in shade)
 
 
+@pytest.mark.slow
 def test_importing_figures_loads_neither_matplotlib_nor_torch() -> None:
     heavy = "{'matplotlib', 'torch'}"
     code = f"import sys, detlab.visualization, detlab.commands.report; print({heavy} & set(sys.modules))"

@@ -59,6 +59,7 @@ def test_both_groups_occur_together() -> None:
     assert np.mean(together) > 0.93
 
 
+@pytest.mark.slow
 def test_class_frequencies() -> None:
     quick = {"clutter": 0.0, "noise": 0.0, "distractors": (0, 0), "object_size": (0.1, 0.2)}
     for style in (Style(**quick), Style(frequencies="long_tailed", **quick)):  # type: ignore[arg-type]

@@ -51,6 +51,7 @@ def test_index_matches_the_scenes(tmp_path: Path) -> None:
         assert np.abs(picture.astype(float) - scene.image).mean() < 4  # JPEG
 
 
+@pytest.mark.slow
 def test_same_arguments_same_bytes_also_in_another_process() -> None:
     code = (
         "import hashlib; from detlab.data.scenes import ScenesSource; s = ScenesSource(size=48).draw('val', 3);"

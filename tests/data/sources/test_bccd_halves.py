@@ -46,6 +46,7 @@ def cells(voc: Path) -> Path:
     return voc
 
 
+@pytest.mark.slow
 def test_the_halves_are_disjoint_and_labelled_each_for_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: Any, cells: Path
 ) -> None:

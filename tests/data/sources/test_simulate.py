@@ -272,6 +272,7 @@ def test_the_presets_say_what_the_paper_says(tmp_path: Path, name: str) -> None:
     assert index.annotated.all() == (name == "voc_split_complete")
 
 
+@pytest.mark.slow
 def test_the_scenes_in_two_halves(tmp_path: Path) -> None:
     found = {}
     size = ["data.source.train=12", "data.source.val=2", "data.source.test=2", f"data.source.cache_dir={tmp_path}"]

@@ -26,6 +26,7 @@ def test_moments_are_closer_to_each_other_at_the_start_and_end_with_training():
     assert spread(7, 1) == {7}
 
 
+@pytest.mark.slow
 def test_training_is_the_same_with_and_without(detlab, tiny):
     """Metrics, history, weights and the optimiser, bit for bit. (Norms with statistics: see the snapshots.)"""
     for name, extra in (("alone", []), ("watched", WATCHED)):
@@ -152,6 +153,7 @@ def test_arguments_out_of_range(arguments):
         Assignments(**arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bad", "answer"),
     [

@@ -34,6 +34,7 @@ def test_bounds_of_two_objects_of_which_the_better_scored_lies_worse():
     assert metrics.compute()["AP75"] == pytest.approx(said["test/AP75_lower"])
 
 
+@pytest.mark.slow
 def test_a_run_writes_them_among_what_it_tested(detlab, tiny):
     done = detlab("train", *tiny, "callbacks=bounds", "run_dir=run", "logger=csv", "report=false")
     assert done.status == 0, done.err

@@ -204,6 +204,7 @@ def test_a_loss_that_is_no_module_is_refused():
         ClassificationGradients(every=0)
 
 
+@pytest.mark.slow
 def test_a_training_run_has_them_in_its_history(detlab, tiny):
     done = detlab("train", *tiny, "callbacks=gradients", "run_dir=run", "logger=csv", "logger.every=2", "report=false")
     assert done.status == 0, done.err

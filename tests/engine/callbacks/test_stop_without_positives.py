@@ -58,6 +58,7 @@ def test_bad_values(values):
         StopBarren(*values)
 
 
+@pytest.mark.slow
 def test_a_run_without_positives_is_kept_as_failed(detlab, tiny):
     result = detlab("train", *tiny, "run_dir=run", "logger=csv", "report=false", "method=paa", "assigner=score_range",
                     "assigner.threshold=0.999", "callbacks.barren.patience=2", "callbacks.barren.every=1")  # fmt: skip

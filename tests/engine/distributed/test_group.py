@@ -95,6 +95,7 @@ def assert_same_results(run: str, expected: str) -> None:
         assert mine["bbox"] == pytest.approx(other["bbox"], abs=0.05)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_also_killed_in_between(detlab, words, children):
     one = detlab("train", *words, "run_dir=one", "loader.batch_size=4")
     assert one.status == 0, one.err
@@ -125,6 +126,7 @@ def test_two_processes_train_as_one_also_killed_in_between(detlab, words, childr
     assert len(children) == 1
 
 
+@pytest.mark.slow
 def test_two_processes_that_start_from_a_run_train_as_one(detlab, words):
     assert detlab("train", *words, "run_dir=start", "loader.batch_size=4", "seed=1").status == 0
     words = [*words, "start_from=start"]
@@ -151,6 +153,7 @@ def child_of(pid: int) -> int:
         return 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("instead", "sentence", "trace"),
     [
@@ -179,6 +182,7 @@ lit.refuse_non_finite = broken
     assert gone(children[0].pid)
 
 
+@pytest.mark.slow
 def test_an_interrupted_leader_ends_all(detlab, words, children, monkeypatch):
     def terminate(*args):  # noqa: ARG001
         os.kill(os.getpid(), signal.SIGTERM)
@@ -195,6 +199,7 @@ def test_an_interrupted_leader_ends_all(detlab, words, children, monkeypatch):
     assert not Path("run/failure.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("starter", ["torchrun", "srun"])
 def test_processes_that_were_there_already_agree(detlab, words, monkeypatch, starter):
     """The leader here and the follower beside it, told apart by the variables of their starter; first they are refused,
@@ -232,6 +237,7 @@ def test_processes_that_were_there_already_agree(detlab, words, monkeypatch, sta
     assert json.loads(Path("run/metrics.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_sweep_in_this_process_is_refused_before_anything_is_read(detlab, words):
     result = detlab("train", "-m", *words, "data.root=nowhere", "trainer.devices=1,2", "trainer.accelerator=cpu")
     assert result.status == 1

@@ -157,6 +157,7 @@ def expected_of(alone: Step, situation: str, ranking: bool) -> dict[str, Tensor]
     return {name: sum(c / total * part[name] for c, part in zip(counts, found, strict=True)) for name in found[0]}  # type: ignore[misc]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "assigner"), PAIRS)
 def test_losses_and_gradients_are_those_of_one_process(found, loss, assigner):
     alone = Step(module_for(loss, assigner))

@@ -19,6 +19,7 @@ def configs():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("configs")
 def test_the_labs_configs_give_the_papers_counts():
     counts = {row.method: sum(p.counts for p in parameters(row.loss, row.elsewhere)) for row in PAPER if row.loss}
@@ -32,12 +33,14 @@ def test_fixed_numbers_are_what_their_class_takes():
         assert keys.keys() <= inspect.signature(get_object(name)).parameters.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("configs")
 def test_every_loss_and_every_method_of_the_lab_is_listed():
     assert {row.loss for row in rows()} >= set(groups()["loss"])
     assert sorted(method for taken in methods().values() for method in taken) == groups()["method"]
 
 
+@pytest.mark.slow
 def test_the_table_is_printed(capsys):
     main()
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from detlab.engine.run_folder import identity
 from experiments.paa.figure_runs import PAA
 
 
+@pytest.mark.slow
 def test_without_runs_the_two_made_up_figures_are_drawn_and_the_rest_is_named(detlab):
     done = detlab("draw", "paa")
     assert done.status == 1
@@ -25,6 +27,7 @@ def test_without_runs_the_two_made_up_figures_are_drawn_and_the_rest_is_named(de
         assert picture.width > 600
 
 
+@pytest.mark.slow
 def test_all_of_a_watched_run_are_drawn(detlab, tiny, tmp_path):
     Image.new("RGB", (90, 60), "red").save("mine.png")
     own = ["callbacks.assignments.own_picture=mine.png", "callbacks.assignments.own_boxes=[[10,10,50,50]]",

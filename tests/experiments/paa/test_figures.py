@@ -192,6 +192,7 @@ def test_scores_are_costs_mirrored():
     assert fit.variances[1] == pytest.approx(costs[10:].var(), rel=0.5)
 
 
+@pytest.mark.slow
 def test_a_run_gives_figures_1_and_3_a_real_object(detlab, tiny):
     done = detlab(
         "train", *tiny, "detector=single_anchor", "assigner=paa", "loss=paa", "detector.head.quality=iou",

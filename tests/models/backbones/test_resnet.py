@@ -50,6 +50,7 @@ def test_resnext152_is_resnet152_with_the_groups_of_resnext101() -> None:
     assert {block.conv2.groups for stage in (ours.layer1, ours.layer4) for block in stage} == {32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet101", "resnext101_64x4d", "resnext152_32x8d"])
 def test_large_deformable_backbones_see_a_picture(name: Any) -> None:
     with torch.device("meta"):

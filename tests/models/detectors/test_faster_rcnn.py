@@ -111,6 +111,7 @@ def losses_of(model: FasterRCNN, images: Tensor, targets: list[Targets], samples
     return TwoStageCriterion(SmoothL1(ONE), samples=samples)(matched, model.second_stage(first, targets))
 
 
+@pytest.mark.slow
 def test_detections_are_torchvision_s(twins) -> None:
     other, own = twins
     other.eval(), own.eval()
@@ -127,6 +128,7 @@ def test_detections_are_torchvision_s(twins) -> None:
         torch.testing.assert_close(mine.boxes, yours["boxes"], rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_losses_are_torchvision_s(twins) -> None:
     other, own = twins
     # Batch statistics of random features of two pictures would make of rounding what they like.

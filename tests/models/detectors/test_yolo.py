@@ -152,6 +152,7 @@ def test_a_weighted_coder_is_refused() -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["mini", "mini_2x", "small", "paper"])
 def test_the_config_builds_at_every_scale(scale: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):

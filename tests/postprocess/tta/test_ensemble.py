@@ -112,6 +112,7 @@ def predictions(folder: str) -> list[dict[str, object]]:
     return json.loads(Path(f"{folder}/predictions.json").read_text())
 
 
+@pytest.mark.slow
 def test_finished_runs_are_tested_together(detlab, trained) -> None:
     """With itself a run finds what it finds alone; with another, what that one is surer of, too."""
     run, cpu = str(trained), ["accelerator=cpu", "pictures=0"]
@@ -136,6 +137,7 @@ def test_finished_runs_are_tested_together(detlab, trained) -> None:
         assert best[0] == best[1]
 
 
+@pytest.mark.slow
 def test_what_is_no_run_is_refused_before_anything_is_read(detlab, trained) -> None:
     (trained / "metrics.json").unlink()
     found = detlab("eval", f"ckpt_path={trained}", "testing=ensemble", f"testing.runs=[{trained}]")

@@ -214,6 +214,7 @@ def test_the_predicted_iou_is_judged_on_the_pictures_as_they_are(scales: list[fl
         assert stage == "test"
 
 
+@pytest.mark.slow
 def test_a_bad_scale_is_refused_before_anything_is_read(detlab, tmp_path) -> None:
     result = detlab("train", "testing=multi_scale", "testing.scales=[1,0]")
     assert (result.status, result.err) == (1, "detlab: testing: Expected positive scales, got [1, 0].\n")
@@ -223,6 +224,7 @@ def test_a_bad_scale_is_refused_before_anything_is_read(detlab, tmp_path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", sorted(path.stem for path in Path(CONFIG_DIR / "testing").glob("*.yaml")))
 def test_the_configs_build(option: str, tmp_path) -> None:
     (tmp_path / "b.ckpt").touch()

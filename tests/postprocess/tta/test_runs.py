@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_a_run_tests_at_several_scales_and_evaluating_it_says_the_same(detlab, tiny):
     several = ["testing=multi_scale", "testing.scales=[1,1.5]", "postprocess=voting"]
     shared = ["postprocess.score_threshold=0.001", "logger=csv", "report=false", "schedule.iterations=20"]

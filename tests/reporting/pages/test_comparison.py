@@ -50,6 +50,7 @@ def body_of(kind: str, text: str) -> list[list[str]]:
     return [[Page(cell).words.strip() for cell in re.findall(r"<td.*?</td>", line, re.DOTALL)] for line in lines]
 
 
+@pytest.mark.slow
 def test_everything_is_on_the_page(sample: Table) -> None:
     text = comparison_page(sample)
     page = Page(text)
@@ -73,6 +74,7 @@ def test_everything_is_on_the_page(sample: Table) -> None:
     assert "<dog>" not in text
 
 
+@pytest.mark.slow
 def test_numbers_equal_those_of_the_runs(sample: Table) -> None:
     text = comparison_page(sample)
     results = body_of("results", text)
@@ -95,6 +97,7 @@ def test_numbers_equal_those_of_the_runs(sample: Table) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_what_is_drawn(sample: Table) -> None:
     page = Page(comparison_page(sample))
     drawn = [attributes.get("class") for tag, attributes in page.tags if tag == "svg"]
@@ -107,6 +110,7 @@ def test_what_is_drawn(sample: Table) -> None:
     assert len(set(ids)) == len(ids)
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_else(sample: Table) -> None:
     text = comparison_page(sample)
     for tag, attributes in Page(text).tags:
@@ -128,6 +132,7 @@ def test_rows_of_any_state(states: list) -> None:
     assert ("complete" in page.words.split()) == (states == ["finished"])
 
 
+@pytest.mark.slow
 def test_of_a_folder_and_of_nothing(of_folder: Table, empty: Table, complete: Table) -> None:
     page = Page(comparison_page(of_folder))
     assert "Claims" not in page.words

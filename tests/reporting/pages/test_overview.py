@@ -31,6 +31,7 @@ def test_only_what_stands_between_the_markers_changes():
             replaced(page, "new")
 
 
+@pytest.mark.slow
 def test_the_shipped_page_is_up_to_date():
     """Else run `python -m detlab.reporting.pages.overview`."""
     page = (EXPERIMENTS / "README.md").read_text(encoding="utf-8")

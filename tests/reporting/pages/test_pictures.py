@@ -51,6 +51,7 @@ def test_number_is_limited_and_spread(tmp_path: Path, rows: int, pictures: int) 
         assert found[-1].name == "example_08"
 
 
+@pytest.mark.slow
 def test_the_budget_is_kept(tmp_path: Path) -> None:
     table = make_table(tmp_path, 2, 4, (900, 600))  # noise, which does not compress
     for budget in (2_000_000, 300_000, 60_000):

@@ -110,6 +110,7 @@ def test_little_in_metrics(run: Path, metrics: dict) -> None:
     assert Page(write_report(run)).count("svg") == 0
 
 
+@pytest.mark.slow
 def test_again_replaces_the_page_and_leaves_no_parts(run: Path) -> None:
     write_report(run)
     (run / "metrics.json").write_text(json.dumps({**METRICS, "name": "second"}))

@@ -99,6 +99,7 @@ def test_names_that_are_none_are_refused(folder, needs, of_row):
         stages("p/t", experiments=experiments)
 
 
+@pytest.mark.slow
 def test_shipped_rows_are_trained_after_what_their_configs_name():
     """`runs/<experiment>/` in a row's file, and `trained_as`, are of runs that must be there before the row's."""
     for row in rows_in([CONFIG_DIR]):
@@ -109,6 +110,7 @@ def test_shipped_rows_are_trained_after_what_their_configs_name():
         assert all(stage[other] < stage[row] for other in named), row
 
 
+@pytest.mark.slow
 def test_shipped_tables_train_all_their_rows_each_once():
     for paper in sorted(EXPERIMENTS.glob("*/")):
         for path in find_studies(paper):
@@ -136,6 +138,7 @@ def made(tmp_path: Path, *arguments: str) -> list[str]:
     return (tmp_path / "log").read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_make_trains_stage_by_stage_with_the_same_overrides(tmp_path):
     swept = "scale=mini seed=3,4 hydra/launcher=basic data.labeled_fraction=0.05 setting=mini_5"
     arguments = ("reproduce-iou_balanced", "TABLE=table4", "SEEDS=3,4")
@@ -145,6 +148,7 @@ def test_make_trains_stage_by_stage_with_the_same_overrides(tmp_path):
     assert len(lines) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "needed"),
     [
@@ -183,6 +187,7 @@ def test_rows_of_other_tables_are_trained_with_a_shipped_one(table):
     assert rows <= trained
 
 
+@pytest.mark.slow
 def test_make_leaves_tables_of_paper_scale_out_unless_named(tmp_path):
     assert not any("/table1/" in line for line in made(tmp_path, "reproduce-iou_balanced"))
     assert "/table1/" in made(tmp_path, "reproduce-iou_balanced", "SCALE=paper")[-2]

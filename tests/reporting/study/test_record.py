@@ -16,6 +16,7 @@ from detlab.reporting.study.record import MOST_POINTS, common, merged, own, reco
 from detlab.reporting.study.table import Table
 
 
+@pytest.mark.slow
 def test_a_record_is_shown_as_the_runs_were(sample: Table, tmp_path: Path) -> None:
     path = tmp_path / "anchors-mini.json"
     path.write_text(record_text(sample))
