@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -75,8 +76,9 @@ class Start:
     checkpoint: Path | None = None
     trained: RunFolder | None = None
 
-    @property
+    @cached_property
     def iteration(self) -> int:
+        """Optimizer steps that the checkpoint has behind it, which is read once."""
         return int(load_checkpoint(self.checkpoint)["global_step"]) if self.checkpoint else 0
 
 
